@@ -1,0 +1,414 @@
+//! One slice's rows to data files, keys, failures and counts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array, new_null_array};
+use arrow::compute::{cast, filter_record_batch, is_not_null, is_null, partition, take};
+use arrow::datatypes::{DataType, Date32Type, Int32Type, Int64Type, SchemaRef};
+use bytes::Bytes;
+use chrono::Utc;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::parquet_file::ParquetFile;
+use super::{RowSource, Target, WriteSpec, columns};
+use crate::commit::NewFile;
+use crate::error::DeltaError;
+use crate::manifest::{Manifest, SliceInput, UnitFailure, UnitKey};
+use crate::tables::TableDef;
+
+/// A file is closed at the first key after this many bytes.
+const FILE_BYTES: usize = 64 << 20;
+
+/// The folder of offloaded texts under a lake's root.
+pub(crate) const STATES: &str = "_almanac/states";
+
+struct OpenFile {
+    file: ParquetFile,
+    values: Vec<Option<String>>,
+    rows: u64,
+}
+
+struct Sink {
+    target: Target,
+    def: TableDef,
+    file_schema: SchemaRef,
+    open: Option<OpenFile>,
+    done: Vec<NewFile>,
+}
+
+/// Takes a slice's batches and becomes its manifest.
+pub(crate) struct SliceWriter {
+    spec: Arc<WriteSpec>,
+    store: Arc<dyn ObjectStore>,
+    root: Path,
+    sinks: Vec<Sink>,
+    slice: Option<i32>,
+    keys: BTreeMap<UnitKey, u64>,
+    /// The key of the newest row.
+    current: Option<UnitKey>,
+    failures: Vec<UnitFailure>,
+    leaks: Vec<UnitKey>,
+    input: Option<SliceInput>,
+}
+
+impl SliceWriter {
+    pub(super) fn new(spec: Arc<WriteSpec>, store: Arc<dyn ObjectStore>) -> Self {
+        let sinks = spec
+            .targets
+            .iter()
+            .map(|target| {
+                let def = target.table.def(&spec.layout);
+                let file_schema = def.file_schema();
+                Sink { target: target.clone(), def, file_schema, open: None, done: vec![] }
+            })
+            .collect();
+        let root = Path::from(spec.root.as_str());
+        Self {
+            spec,
+            store,
+            root,
+            sinks,
+            slice: None,
+            keys: BTreeMap::new(),
+            current: None,
+            failures: vec![],
+            leaks: vec![],
+            input: None,
+        }
+    }
+
+    pub(super) async fn write(&mut self, batch: &RecordBatch) -> Result<(), DeltaError> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.enter_slice(batch)?;
+        self.enter_input(batch)?;
+        let errors = required(batch, columns::ERROR_CLASS)?;
+        let failed = if errors.null_count() == batch.num_rows() {
+            None
+        } else {
+            Some(filter_record_batch(batch, &is_not_null(errors).map_err(fusion)?).map_err(fusion)?)
+        };
+        let good = match &failed {
+            None => batch.clone(),
+            Some(_) => filter_record_batch(batch, &is_null(errors).map_err(fusion)?).map_err(fusion)?,
+        };
+        if let Some(failed) = failed {
+            self.enter_failures(&failed)?;
+        }
+        if good.num_rows() == 0 {
+            return Ok(());
+        }
+        let good = offload(&self.spec, self.store.as_ref(), &self.root, good).await?;
+        self.enter_keys(&good)?;
+        for index in 0..self.sinks.len() {
+            let rows = match &self.sinks[index].target.source {
+                RowSource::Rows => Some(good.clone()),
+                RowSource::Unnest(column) => unnest(&good, column)?,
+            };
+            if let Some(rows) = rows {
+                self.write_rows(index, &rows).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn finish(mut self) -> Result<Option<Manifest>, DeltaError> {
+        for index in 0..self.sinks.len() {
+            self.close(index).await?;
+        }
+        let Some(slice) = self.slice else { return Ok(None) };
+        let name = self.spec.slices.get(&slice).ok_or_else(|| DeltaError::Corrupt {
+            what: format!("slice {slice}"),
+            reason: "the plan has no name for it".to_owned(),
+        })?;
+        let mut manifest = Manifest::new(name, &self.spec.attempt, Utc::now().timestamp_millis());
+        manifest.keys = self.keys.into_iter().collect();
+        manifest.failures = self.failures;
+        manifest.leaks = self.leaks;
+        manifest.input = self.input;
+        manifest.files = self.sinks.into_iter().map(|sink| (sink.target.table, sink.done)).collect();
+        Ok(Some(manifest))
+    }
+
+    fn enter_slice(&mut self, batch: &RecordBatch) -> Result<(), DeltaError> {
+        let slices = required(batch, columns::SLICE)?.as_primitive::<Int32Type>();
+        let slice = *self.slice.get_or_insert_with(|| slices.value(0));
+        match slices.values().iter().find(|found| **found != slice) {
+            Some(other) => Err(DeltaError::Corrupt {
+                what: format!("slice {slice}"),
+                reason: format!("its partition also holds rows of slice {other}"),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn enter_input(&mut self, batch: &RecordBatch) -> Result<(), DeltaError> {
+        let rows = required(batch, columns::SCANNED_ROWS)?.as_primitive::<Int64Type>();
+        let newest = required(batch, columns::SCANNED_NEWEST)?.as_primitive::<Date32Type>();
+        if let Some(row) = (0..rows.len()).find(|row| rows.is_valid(*row)) {
+            let newest = newest.is_valid(row).then(|| newest.value(row));
+            self.input = Some(SliceInput { rows: rows.value(row), newest });
+        }
+        Ok(())
+    }
+
+    fn key(&self, batch: &RecordBatch, row: usize) -> Result<UnitKey, DeltaError> {
+        let text = |name: &str| -> Result<String, DeltaError> {
+            Ok(required(batch, name)?.as_string::<i32>().value(row).to_owned())
+        };
+        Ok(UnitKey {
+            commodity: text("commodity")?,
+            model_name: text("model_name")?,
+            model_version: text("model_version")?,
+            date: required(batch, &self.spec.date_column)?.as_primitive::<Date32Type>().value(row),
+        })
+    }
+
+    fn enter_failures(&mut self, batch: &RecordBatch) -> Result<(), DeltaError> {
+        for row in 0..batch.num_rows() {
+            let text = |name: &str| -> Result<String, DeltaError> {
+                Ok(required(batch, name)?.as_string::<i32>().value(row).to_owned())
+            };
+            self.failures.push(UnitFailure {
+                key: self.key(batch, row)?,
+                error_class: text(columns::ERROR_CLASS)?,
+                message: text(columns::ERROR_MESSAGE)?,
+            });
+        }
+        Ok(())
+    }
+
+    fn key_columns(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>, DeltaError> {
+        ["commodity", "model_name", "model_version", &self.spec.date_column]
+            .into_iter()
+            .map(|name| Ok(Arc::clone(required(batch, name)?)))
+            .collect()
+    }
+
+    /// Counts the rows of each key; a key whose rows do not stand together would be split over row
+    /// groups and files, and is refused.
+    fn enter_keys(&mut self, batch: &RecordBatch) -> Result<(), DeltaError> {
+        let ranges = partition(&self.key_columns(batch)?).map_err(fusion)?.ranges();
+        for range in ranges {
+            let key = self.key(batch, range.start)?;
+            if let Ok(leaks) = required(batch, columns::LEAK)
+                && leaks.as_boolean().slice(range.start, range.len()).true_count() > 0
+            {
+                self.leaks.push(key.clone());
+            }
+            let rows = self.keys.entry(key.clone()).or_insert(0);
+            if *rows > 0 && self.current.as_ref() != Some(&key) {
+                return Err(DeltaError::Corrupt {
+                    what: format!("key {key:?}"),
+                    reason: "its rows do not stand together".to_owned(),
+                });
+            }
+            *rows += range.len() as u64;
+            self.current = Some(key);
+        }
+        Ok(())
+    }
+
+    async fn write_rows(&mut self, index: usize, rows: &RecordBatch) -> Result<(), DeltaError> {
+        for range in partition(&self.key_columns(rows)?).map_err(fusion)?.ranges() {
+            let key_rows = rows.slice(range.start, range.len());
+            let values = partition_values(&self.sinks[index].def, &key_rows)?;
+            let changed = self.sinks[index]
+                .open
+                .as_ref()
+                .is_some_and(|open| open.values != values || open.file.size() >= FILE_BYTES);
+            if changed {
+                self.close(index).await?;
+            }
+            let sink = &mut self.sinks[index];
+            let projected = project(&key_rows, &sink.file_schema)?;
+            let open = match &mut sink.open {
+                Some(open) => open,
+                None => {
+                    let file = ParquetFile::new(Arc::clone(&sink.file_schema), sink.def.name.sql_name())?;
+                    sink.open.insert(OpenFile { file, values, rows: 0 })
+                }
+            };
+            open.file.write_key(&projected)?;
+            open.rows += projected.num_rows() as u64;
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self, index: usize) -> Result<(), DeltaError> {
+        let sink = &mut self.sinks[index];
+        let Some(open) = sink.open.take() else { return Ok(()) };
+        let finished = open.file.finish()?;
+        let relative = data_file_path(&sink.def, &open.values);
+        let new = put_file(self.store.as_ref(), &self.root, relative, finished, &sink.def, open.values).await?;
+        sink.done.push(new);
+        Ok(())
+    }
+}
+
+/// Moves large texts into content-addressed objects.
+async fn offload(
+    spec: &WriteSpec,
+    store: &dyn ObjectStore,
+    root: &Path,
+    batch: RecordBatch,
+) -> Result<RecordBatch, DeltaError> {
+    let Some(offload) = &spec.offload else { return Ok(batch) };
+    let texts = required(&batch, &offload.column)?.as_string::<i32>();
+    if texts.iter().flatten().all(|text| text.len() < offload.from_bytes) {
+        return Ok(batch);
+    }
+    let (mut kept, mut paths) = (vec![], vec![]);
+    for text in texts {
+        match text.filter(|text| text.len() >= offload.from_bytes) {
+            None => {
+                kept.push(text);
+                paths.push(None);
+            }
+            Some(large) => {
+                let relative = format!("{STATES}/{}.json", hex(&Sha256::digest(large.as_bytes())));
+                let path = under(root, &relative);
+                // Content-addressed: writing it again writes the same bytes.
+                store
+                    .put(&path, Bytes::copy_from_slice(large.as_bytes()).into())
+                    .await
+                    .map_err(|source| DeltaError::store(format!("put {path}"), source))?;
+                kept.push(None);
+                paths.push(Some(relative));
+            }
+        }
+    }
+    let mut columns = batch.columns().to_vec();
+    columns[index_of(&batch, &offload.column)?] = Arc::new(StringArray::from(kept));
+    columns[index_of(&batch, &offload.path_column)?] = Arc::new(StringArray::from(paths));
+    RecordBatch::try_new(batch.schema(), columns).map_err(fusion)
+}
+
+/// Writes a finished file and describes it for the commit.
+pub(crate) async fn put_file(
+    store: &dyn ObjectStore,
+    root: &Path,
+    relative: String,
+    finished: super::parquet_file::Finished,
+    def: &TableDef,
+    values: Vec<Option<String>>,
+) -> Result<NewFile, DeltaError> {
+    let path = under(root, &relative);
+    let size = finished.bytes.len() as u64;
+    store
+        .put(&path, Bytes::from(finished.bytes).into())
+        .await
+        .map_err(|source| DeltaError::store(format!("put {path}"), source))?;
+    let names = def.partition_columns.iter().map(|name| (*name).to_owned());
+    Ok(NewFile {
+        path: relative,
+        size,
+        partition_values: names.zip(values).collect(),
+        modified_ms: Utc::now().timestamp_millis(),
+        stats: finished.stats,
+    })
+}
+
+/// A new data file's path under the lake's root. Its folders are for people; readers take the
+/// partition values from the log, so a value with odd characters is only shown simplified.
+pub(crate) fn data_file_path(def: &TableDef, values: &[Option<String>]) -> String {
+    let mut path = def.folder.to_owned();
+    for (name, value) in def.partition_columns.iter().zip(values) {
+        let shown: String = value
+            .as_deref()
+            .unwrap_or("null")
+            .chars()
+            .map(|letter| if letter.is_ascii_alphanumeric() || "-._".contains(letter) { letter } else { '_' })
+            .collect();
+        path.push_str(&format!("/{name}={shown}"));
+    }
+    format!("{path}/{}.parquet", Uuid::new_v4())
+}
+
+/// `relative` under `root`, part by part.
+pub(crate) fn under(root: &Path, relative: &str) -> Path {
+    // The parts were made by this crate and hold no character that a path would encode.
+    relative.split('/').fold(root.clone(), |path, part| path.join(part))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn fusion(error: arrow::error::ArrowError) -> DeltaError {
+    DeltaError::Fusion(error.into())
+}
+
+fn index_of(batch: &RecordBatch, name: &str) -> Result<usize, DeltaError> {
+    batch.schema_ref().index_of(name).map_err(fusion)
+}
+
+fn required<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, DeltaError> {
+    Ok(batch.column(index_of(batch, name)?))
+}
+
+/// The partition values of rows that agree on them, as Delta writes them.
+pub(crate) fn partition_values(def: &TableDef, rows: &RecordBatch) -> Result<Vec<Option<String>>, DeltaError> {
+    def.partition_columns
+        .iter()
+        .map(|name| {
+            let text = cast(required(rows, name)?, &DataType::Utf8).map_err(fusion)?;
+            let text = text.as_string::<i32>();
+            Ok(text.is_valid(0).then(|| text.value(0).to_owned()))
+        })
+        .collect()
+}
+
+/// The columns of `schema` from `rows`, by name; what the rows lack is null.
+pub(crate) fn project(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, DeltaError> {
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| match rows.column_by_name(field.name()) {
+            Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
+            Some(column) => cast(column, field.data_type()).map_err(fusion),
+            None => Ok(new_null_array(field.data_type(), rows.num_rows())),
+        })
+        .collect::<Result<Vec<_>, DeltaError>>()?;
+    RecordBatch::try_new(Arc::clone(schema), columns).map_err(fusion)
+}
+
+/// The structs of a list column as rows; what they lack comes from the row that holds the list.
+fn unnest(batch: &RecordBatch, column: &str) -> Result<Option<RecordBatch>, DeltaError> {
+    let lists = required(batch, column)?.as_list::<i32>();
+    let mut parents: Vec<u32> = vec![];
+    let mut structs: Vec<u32> = vec![];
+    for (row, index) in (0..lists.len()).zip(0u32..) {
+        if lists.is_valid(row) {
+            let offsets = lists.value_offsets();
+            for item in offsets[row]..offsets[row + 1] {
+                parents.push(index);
+                structs.push(item.cast_unsigned());
+            }
+        }
+    }
+    if parents.is_empty() {
+        return Ok(None);
+    }
+    let (parents, structs) = (UInt32Array::from(parents), UInt32Array::from(structs));
+    let inner = lists.values().as_struct();
+    let (mut fields, mut columns) = (vec![], vec![]);
+    for (field, values) in inner.fields().iter().zip(inner.columns()) {
+        fields.push(Arc::clone(field));
+        columns.push(take(values, &structs, None).map_err(fusion)?);
+    }
+    for (field, values) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        let own = inner.fields().iter().any(|known| known.name() == field.name());
+        if !own && field.name() != column {
+            fields.push(Arc::clone(field));
+            columns.push(take(values, &parents, None).map_err(fusion)?);
+        }
+    }
+    let schema = Arc::new(arrow::datatypes::Schema::new(fields));
+    RecordBatch::try_new(schema, columns).map(Some).map_err(fusion)
+}

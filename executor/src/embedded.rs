@@ -1,0 +1,169 @@
+//! DataFusion in this process: plans on the caller's runtime, work on a pool of its own.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::execution::SessionState;
+use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::prelude::SessionContext;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use std::num::NonZeroUsize;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
+
+use crate::engine::{Engine, Progress};
+use crate::error::EngineError;
+use crate::session::{CATALOG, job_config, query_config, require_one_stage, state};
+
+/// How the embedded engine is built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmbeddedSettings {
+    /// Slices that run at the same time, and threads of the pool.
+    pub threads: usize,
+    /// Bytes that queries may hold.
+    pub memory_bytes: usize,
+}
+
+/// The embedded engine.
+#[derive(Debug)]
+pub struct Embedded {
+    settings: EmbeddedSettings,
+    runtime_env: Arc<RuntimeEnv>,
+    /// `None` only while it is being dropped.
+    pool: Option<Runtime>,
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        // A runtime must not block where it is dropped: that may be inside another.
+        if let Some(pool) = self.pool.take() {
+            pool.shutdown_background();
+        }
+    }
+}
+
+impl Embedded {
+    /// Starts the pool.
+    ///
+    /// # Errors
+    /// When threads cannot be started.
+    pub fn start(settings: EmbeddedSettings) -> Result<Self, EngineError> {
+        const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
+        let pool = Builder::new_multi_thread()
+            .worker_threads(settings.threads.max(1))
+            .thread_name("almanac-cpu")
+            .enable_all()
+            .build()
+            .map_err(|error| EngineError::Task(format!("cannot start threads: {error}")))?;
+        let memory = TrackConsumersPool::new(GreedyMemoryPool::new(settings.memory_bytes), NAMED_CONSUMERS);
+        let runtime_env = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(memory)).build_arc()?;
+        Ok(Self { settings, runtime_env, pool: Some(pool) })
+    }
+
+    fn pool(&self) -> Result<&Runtime, EngineError> {
+        self.pool.as_ref().ok_or_else(|| EngineError::Task("the engine has stopped".to_owned()))
+    }
+
+    fn query_state(&self) -> Result<SessionState, EngineError> {
+        Ok(state(query_config(self.settings.threads.max(1)), Arc::clone(&self.runtime_env))?)
+    }
+
+    /// Runs SQL over the given tables, named by schema and table.
+    ///
+    /// # Errors
+    /// When the text is no query over these tables, or the query fails.
+    pub async fn sql(
+        &self,
+        text: &str,
+        tables: Vec<(&str, &str, Arc<dyn TableProvider>)>,
+        views: &[&str],
+    ) -> Result<Vec<RecordBatch>, EngineError> {
+        let context = SessionContext::new_with_state(self.query_state()?);
+        let catalog = Arc::new(MemoryCatalogProvider::new());
+        for (schema, name, provider) in tables {
+            let provider_of = match catalog.schema(schema) {
+                Some(known) => known,
+                None => {
+                    let new: Arc<dyn SchemaProvider> = Arc::new(MemorySchemaProvider::new());
+                    catalog.register_schema(schema, Arc::clone(&new))?;
+                    new
+                }
+            };
+            provider_of.register_table(name.to_owned(), provider)?;
+        }
+        context.register_catalog(CATALOG, catalog);
+        for view in views {
+            context.sql(view).await?.collect().await?;
+        }
+        let options = datafusion::execution::context::SQLOptions::new().with_allow_ddl(false).with_allow_dml(false);
+        let frame = context.sql_with_options(text, options).await?;
+        let schema = Arc::new(frame.schema().as_arrow().clone());
+        let mut batches = self.query(frame.into_unoptimized_plan()).await?;
+        if batches.is_empty() {
+            batches.push(RecordBatch::new_empty(schema));
+        }
+        Ok(batches)
+    }
+
+    async fn run_partitions(&self, plan: Arc<dyn ExecutionPlan>, session: &SessionState, progress: &dyn Progress) -> Result<(), EngineError> {
+        let slots = Arc::new(Semaphore::new(self.settings.threads.max(1)));
+        let context = session.task_ctx();
+        let pool = self.pool()?;
+        let mut running: FuturesUnordered<_> = (0..plan.properties().partitioning.partition_count())
+            .map(|partition| {
+                let (plan, context, slots) = (Arc::clone(&plan), Arc::clone(&context), Arc::clone(&slots));
+                pool.spawn(async move {
+                    // The semaphore is never closed, so a permit always comes.
+                    let _slot = slots.acquire_owned().await;
+                    let mut stream = plan.execute(partition, context)?;
+                    while let Some(batch) = stream.next().await {
+                        batch?;
+                    }
+                    Ok::<_, datafusion::error::DataFusionError>(())
+                })
+            })
+            .collect();
+        let mut first: Option<EngineError> = None;
+        while let Some(ended) = running.next().await {
+            match ended {
+                Ok(Ok(())) => progress.slice_done(),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "a slice failed");
+                    first.get_or_insert_with(|| error.into());
+                }
+                Err(error) => {
+                    first.get_or_insert_with(|| EngineError::Task(error.to_string()));
+                }
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+}
+
+#[async_trait]
+impl Engine for Embedded {
+    fn name(&self) -> String {
+        format!("embedded, {} threads", self.settings.threads)
+    }
+
+    async fn run(&self, plan: LogicalPlan, slices: usize, progress: &dyn Progress) -> Result<(), EngineError> {
+        let session = state(job_config(slices), Arc::clone(&self.runtime_env))?;
+        let physical = session.create_physical_plan(&plan).await?;
+        require_one_stage(&physical)?;
+        self.run_partitions(physical, &session, progress).await
+    }
+
+    async fn query(&self, plan: LogicalPlan) -> Result<Vec<RecordBatch>, EngineError> {
+        let session = self.query_state()?;
+        let physical = session.create_physical_plan(&plan).await?;
+        let context = session.task_ctx();
+        let rows = self.pool()?.spawn(collect(physical, context)).await;
+        Ok(rows.map_err(|error| EngineError::Task(error.to_string()))??)
+    }
+}

@@ -1,0 +1,71 @@
+//! What can go wrong when a plan runs.
+
+use almanac_delta::DeltaError;
+use almanac_delta::manifest::UnitKey;
+use datafusion::error::DataFusionError;
+
+/// Why a plan did not run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The lake refused, on the driver or in a task.
+    #[error(transparent)]
+    Lake(#[from] DeltaError),
+    /// The query engine refused.
+    #[error("{0}")]
+    Query(DataFusionError),
+    /// A job's plan would move rows between tasks.
+    #[error("the plan of a job holds `{operator}`; it must be one stage")]
+    NotOneStage {
+        /// The operator that has no place there.
+        operator: String,
+    },
+    /// Slices stayed without a manifest.
+    #[error("{missing} of {wanted} slices left no manifest after {rounds} rounds")]
+    Incomplete {
+        /// Slices without one.
+        missing: usize,
+        /// All slices.
+        wanted: usize,
+        /// Rounds run.
+        rounds: usize,
+    },
+    /// A manifest does not cover what its slice was asked for.
+    #[error("slice {slice} covers {found} of {wanted} units, the first that differs is {first:?}")]
+    Coverage {
+        /// The slice's name.
+        slice: String,
+        /// Units in its manifest.
+        found: usize,
+        /// Units that it was given.
+        wanted: usize,
+        /// One that is missing or too many.
+        first: UnitKey,
+    },
+    /// A slice read other rows than the pinned snapshot holds.
+    #[error("slice {slice} read {found} rows, its files hold {wanted}")]
+    Input {
+        /// The slice's name.
+        slice: String,
+        /// Rows read.
+        found: i64,
+        /// Rows in the snapshot.
+        wanted: i64,
+    },
+    /// A task ended without an answer.
+    #[error("a task stopped: {0}")]
+    Task(String),
+}
+
+impl From<DataFusionError> for EngineError {
+    /// A lake's error that travelled through the query engine is a lake's error.
+    fn from(error: DataFusionError) -> Self {
+        match error {
+            DataFusionError::External(inner) => match inner.downcast::<DeltaError>() {
+                Ok(lake) => Self::Lake(*lake),
+                Err(inner) => Self::Query(DataFusionError::External(inner)),
+            },
+            DataFusionError::Context(_, inner) => Self::from(*inner),
+            other => Self::Query(other),
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! What every model in the catalog promises, checked for all of them.
+
+use almanac_forecasters::{
+    Ahead, Day, Digest, Entry, FitError, Forecaster, Params, Paths, Rng, Series, State, StateError,
+    Streams, Summariser, catalog, families, family, nearest,
+};
+
+const STEPS: usize = 20;
+const NOTHING: Series<'_> = Series {
+    dates: &[],
+    values: &[],
+    regressors: &[],
+};
+
+/// A history with two covariates, one of them missing now and then.
+struct Sample {
+    dates: Vec<Day>,
+    values: Vec<f64>,
+    regressors: Vec<Vec<f64>>,
+}
+
+impl Sample {
+    fn walk(length: usize, scale: f64) -> Sample {
+        let mut rng = streams("sample").path(1);
+        let mut level = 100.0;
+        let mut sample = Sample::constant(length, 0.0);
+        for index in 0..length {
+            let weather = rng.normal();
+            level += 0.05 + rng.normal() + 0.5 * weather;
+            sample.values[index] = level * scale;
+            sample.regressors[0][index] = weather;
+            sample.regressors[1][index] = if index % 17 == 3 {
+                f64::NAN
+            } else {
+                rng.normal()
+            };
+        }
+        sample
+    }
+
+    fn constant(length: usize, value: f64) -> Sample {
+        Sample {
+            dates: (0..length as Day)
+                .map(|index| 19_000 + index + index / 5 * 2)
+                .collect(),
+            values: vec![value; length],
+            regressors: vec![vec![1.0; length]; 2],
+        }
+    }
+
+    fn series(&self) -> Series<'_> {
+        Series {
+            dates: &self.dates,
+            values: &self.values,
+            regressors: &self.regressors,
+        }
+    }
+
+    /// The observations of a range, covariates copied.
+    fn part(&self, range: std::ops::Range<usize>) -> Sample {
+        let cut = |column: &Vec<f64>| column[range.clone()].to_vec();
+        Sample {
+            dates: self.dates[range.clone()].to_vec(),
+            values: self.values[range.clone()].to_vec(),
+            regressors: self.regressors.iter().map(cut).collect(),
+        }
+    }
+}
+
+fn streams(name: &str) -> Streams {
+    let mut key = Digest::new();
+    key.add_str(name);
+    Streams::new(&key)
+}
+
+fn params(entry: &Entry) -> Params {
+    Params::parse(entry.params).unwrap()
+}
+
+fn fit(entry: &Entry, history: Series<'_>) -> State {
+    entry
+        .family
+        .fit(history, &params(entry))
+        .unwrap_or_else(|error| panic!("{}: {error}", entry.key))
+        .state
+}
+
+fn simulate(family: &dyn Forecaster, state: &State, steps: usize, paths: usize) -> Paths {
+    let regressors = vec![vec![0.3; steps]; 2];
+    let ahead = Ahead {
+        steps,
+        regressors: &regressors,
+    };
+    family
+        .simulate(state, ahead, paths, &streams("paths"))
+        .unwrap()
+}
+
+fn assert_finite(paths: &Paths, key: &str) {
+    assert!(paths.values.iter().all(|value| value.is_finite()), "{key}");
+}
+
+#[test]
+fn a_state_survives_its_text_byte_for_byte() {
+    let sample = Sample::walk(200, 1.0 / 3.0);
+    for entry in catalog() {
+        let state = fit(entry, sample.series());
+        let read = State::from_text(state.as_str().to_owned()).unwrap();
+        assert_eq!(read.model(), entry.family.name());
+        let written = entry.family.condition(&read, NOTHING).unwrap();
+        assert_eq!(written.as_str(), state.as_str(), "{}", entry.key);
+        let (before, after) = (
+            simulate(entry.family, &state, STEPS, 9),
+            simulate(entry.family, &read, STEPS, 9),
+        );
+        assert_eq!(before, after, "{}", entry.key);
+    }
+}
+
+#[test]
+fn conditioning_in_pieces_equals_conditioning_at_once() {
+    let sample = Sample::walk(260, 1.0);
+    let (history, first, second, both) = (
+        sample.part(0..150),
+        sample.part(150..157),
+        sample.part(157..260),
+        sample.part(150..260),
+    );
+    for entry in catalog() {
+        let state = fit(entry, history.series());
+        let family = entry.family;
+        let once = family.condition(&state, both.series()).unwrap();
+        let halfway = family.condition(&state, first.series()).unwrap();
+        let twice = family.condition(&halfway, second.series()).unwrap();
+        assert_eq!(once.as_str(), twice.as_str(), "{}", entry.key);
+        assert_ne!(once.as_str(), state.as_str(), "{}", entry.key);
+    }
+}
+
+#[test]
+fn conditioning_never_looks_at_what_is_already_known() {
+    let sample = Sample::walk(100, 1.0);
+    let overlapping = sample.part(99..100);
+    for entry in catalog() {
+        let state = fit(entry, sample.series());
+        let error = entry
+            .family
+            .condition(&state, overlapping.series())
+            .unwrap_err();
+        assert_eq!(error.class(), "duplicate_date", "{}", entry.key);
+    }
+}
+
+#[test]
+fn the_same_streams_give_the_same_paths_and_others_give_others() {
+    let sample = Sample::walk(200, 1.0);
+    for entry in catalog() {
+        let state = fit(entry, sample.series());
+        let paths = simulate(entry.family, &state, STEPS, 30);
+        assert_eq!(
+            paths,
+            simulate(entry.family, &state, STEPS, 30),
+            "{}",
+            entry.key
+        );
+        let regressors = vec![vec![0.3; STEPS]; 2];
+        let ahead = Ahead {
+            steps: STEPS,
+            regressors: &regressors,
+        };
+        let others = entry
+            .family
+            .simulate(&state, ahead, 30, &streams("others"))
+            .unwrap();
+        assert_ne!(paths, others, "{}", entry.key);
+    }
+}
+
+#[test]
+fn a_path_depends_neither_on_the_count_nor_on_the_horizon() {
+    let sample = Sample::walk(200, 1.0);
+    for entry in catalog() {
+        let state = fit(entry, sample.series());
+        let many = simulate(entry.family, &state, STEPS, 50);
+        let few = simulate(entry.family, &state, STEPS - 13, 7);
+        assert_eq!(
+            (few.steps, few.count, few.values.len()),
+            (STEPS - 13, 7, 7 * (STEPS - 13))
+        );
+        for step in 0..few.steps {
+            assert_eq!(few.step(step), &many.step(step)[..7], "{}", entry.key);
+        }
+        assert!(simulate(entry.family, &state, 0, 5).values.is_empty());
+        assert!(simulate(entry.family, &state, 5, 0).values.is_empty());
+    }
+}
+
+#[test]
+fn quantiles_are_ordered_and_enclose_the_mean() {
+    let sample = Sample::walk(300, 1.0);
+    let mut summariser = Summariser::new();
+    for entry in catalog() {
+        let paths = simulate(entry.family, &fit(entry, sample.series()), STEPS, 2_000);
+        for step in 0..STEPS {
+            let stored: Vec<f32> = paths.step(step).iter().map(|value| *value as f32).collect();
+            let summary = summariser.summarise(&stored).unwrap();
+            assert!(summary.quantiles.is_sorted(), "{}", entry.key);
+            assert!(summary.quantiles[0] < summary.mean && summary.mean < summary.quantiles[10]);
+            assert!(summary.std > 0.0);
+        }
+    }
+}
+
+#[test]
+fn a_constant_series_forecasts_itself_exactly() {
+    for value in [4.2, 0.0, -37.63, 0.1, 1e12, 1e-12] {
+        let sample = Sample::constant(200, value);
+        for entry in catalog() {
+            let fitted = entry.family.fit(sample.series(), &params(entry)).unwrap();
+            let paths = simulate(entry.family, &fitted.state, STEPS, 10);
+            assert!(
+                paths.values.iter().all(|drawn| *drawn == value),
+                "{} {value}",
+                entry.key
+            );
+            assert_eq!(fitted.loss, Some(0.0), "{}", entry.key);
+        }
+    }
+}
+
+#[test]
+fn non_finite_and_repeated_observations_are_named() {
+    let sound = Sample::walk(200, 1.0);
+    let state = |entry: &Entry| fit(entry, sound.series());
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let mut spoiled = Sample::walk(210, 1.0);
+        spoiled.values[205] = value;
+        let recent = spoiled.part(200..210);
+        for entry in catalog() {
+            let error = entry
+                .family
+                .fit(spoiled.series(), &params(entry))
+                .unwrap_err();
+            assert_eq!(
+                error,
+                FitError::NotFinite {
+                    date: spoiled.dates[205]
+                },
+                "{}",
+                entry.key
+            );
+            let error = entry
+                .family
+                .condition(&state(entry), recent.series())
+                .unwrap_err();
+            let expected = FitError::NotFinite {
+                date: spoiled.dates[205],
+            };
+            assert_eq!(error, StateError::Observations(expected), "{}", entry.key);
+        }
+    }
+    let mut repeated = Sample::walk(200, 1.0);
+    repeated.dates[9] = repeated.dates[8];
+    for entry in catalog() {
+        let error = entry
+            .family
+            .fit(repeated.series(), &params(entry))
+            .unwrap_err();
+        assert_eq!(
+            error,
+            FitError::Unordered {
+                date: repeated.dates[9]
+            },
+            "{}",
+            entry.key
+        );
+    }
+}
+
+#[test]
+fn very_small_and_very_large_prices_give_the_same_forecast_in_their_unit() {
+    let unit = Sample::walk(200, 1.0);
+    for scale in [1e-12, 1e12] {
+        let scaled = Sample::walk(200, scale);
+        for entry in catalog() {
+            let paths = simulate(entry.family, &fit(entry, unit.series()), STEPS, 20);
+            let scaled = simulate(entry.family, &fit(entry, scaled.series()), STEPS, 20);
+            assert_finite(&scaled, entry.key);
+            for (value, scaled) in paths.values.iter().zip(&scaled.values) {
+                assert!((scaled / scale / value - 1.0).abs() < 1e-9, "{}", entry.key);
+            }
+        }
+    }
+}
+
+#[test]
+fn numbers_beyond_a_double_are_a_named_error_or_a_finite_forecast() {
+    let mut sample = Sample::walk(200, 1.0);
+    for (index, value) in sample.values.iter_mut().enumerate() {
+        *value = if index % 2 == 0 { 1.7e308 } else { -1.7e308 };
+    }
+    for entry in catalog() {
+        match entry.family.fit(sample.series(), &params(entry)) {
+            Ok(fitted) => {
+                assert!(State::from_text(fitted.state.as_str().to_owned()).is_ok());
+                assert_finite(&simulate(entry.family, &fitted.state, 1, 5), entry.key);
+            }
+            Err(error) => assert_eq!(error.class(), "overflow", "{}", entry.key),
+        }
+    }
+}
+
+#[test]
+fn short_histories_give_a_forecast_or_say_how_many_are_needed() {
+    for entry in catalog() {
+        let needed = entry.family.minimum_observations(&params(entry)).unwrap();
+        for length in 0..needed + 3 {
+            let mut sample = Sample::walk(length, 1.0);
+            sample.regressors.clear();
+            match entry.family.fit(sample.series(), &params(entry)) {
+                Ok(fitted) => {
+                    assert!(length >= needed, "{} fitted {length} values", entry.key);
+                    assert_finite(&simulate_bare(entry.family, &fitted.state), entry.key);
+                }
+                Err(error) => {
+                    assert!(length < needed, "{} refused {length} values", entry.key);
+                    assert_eq!(
+                        error,
+                        FitError::TooShort {
+                            needed,
+                            found: length
+                        },
+                        "{}",
+                        entry.key
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn simulate_bare(family: &dyn Forecaster, state: &State) -> Paths {
+    let ahead = Ahead {
+        steps: STEPS,
+        regressors: &[],
+    };
+    family.simulate(state, ahead, 5, &streams("paths")).unwrap()
+}
+
+#[test]
+fn losses_are_measured_within_the_history_and_beyond_it() {
+    let sample = Sample::walk(300, 1.0);
+    for entry in catalog() {
+        let fitted = entry.family.fit(sample.series(), &params(entry)).unwrap();
+        let (loss, validation_loss) = (fitted.loss.unwrap(), fitted.validation_loss.unwrap());
+        assert!((0.5..8.0).contains(&loss), "{} {loss}", entry.key);
+        assert!(
+            (0.5..8.0).contains(&validation_loss),
+            "{} {validation_loss}",
+            entry.key
+        );
+    }
+}
+
+#[test]
+fn damaged_states_are_refused_without_a_panic() {
+    let sample = Sample::walk(120, 1.0);
+    let mut rng = streams("damage").path(1);
+    for entry in catalog() {
+        let text = fit(entry, sample.series()).as_str().to_owned();
+        for end in 0..text.len() {
+            assert!(
+                State::from_text(text[..end].to_owned()).map_or(true, |state| {
+                    let ahead = Ahead {
+                        steps: 1,
+                        regressors: &[],
+                    };
+                    entry
+                        .family
+                        .simulate(&state, ahead, 1, &streams("paths"))
+                        .is_err()
+                })
+            );
+        }
+        for _ in 0..2_000 {
+            let mut bytes = text.clone().into_bytes();
+            let place = random_index(&mut rng, bytes.len());
+            bytes[place] = b"0123456789-.e,[]{}\"x"[random_index(&mut rng, 20)];
+            let Ok(state) = State::from_text(String::from_utf8(bytes).unwrap()) else {
+                continue;
+            };
+            let regressors = vec![vec![0.3; 2]; 2];
+            let ahead = Ahead {
+                steps: 2,
+                regressors: &regressors,
+            };
+            let _ = entry.family.simulate(&state, ahead, 2, &streams("paths"));
+            let _ = entry.family.condition(&state, NOTHING);
+        }
+    }
+}
+
+fn random_index(rng: &mut Rng, length: usize) -> usize {
+    (rng.next_u64() % length as u64) as usize
+}
+
+#[test]
+fn a_state_is_refused_by_every_other_family() {
+    let sample = Sample::walk(120, 1.0);
+    for entry in catalog() {
+        let state = fit(entry, sample.series());
+        for other in families().filter(|other| other.name() != entry.family.name()) {
+            assert_eq!(
+                other.condition(&state, NOTHING).unwrap_err().class(),
+                "state_model"
+            );
+        }
+    }
+}
+
+#[test]
+fn defaults_given_in_full_change_nothing() {
+    let sample = Sample::walk(200, 1.0);
+    for family in families() {
+        let defaults: Vec<String> = family
+            .parameters()
+            .iter()
+            .map(|parameter| format!("\"{}\":{}", parameter.name, parameter.default))
+            .collect();
+        let given = Params::parse(&format!("{{{}}}", defaults.join(","))).unwrap();
+        assert_eq!(
+            family.fit(sample.series(), &given).unwrap(),
+            family.fit(sample.series(), &Params::default()).unwrap(),
+            "{}",
+            family.name()
+        );
+    }
+}
+
+#[test]
+fn unknown_parameters_are_refused_by_every_family() {
+    let unknown = Params::parse(r#"{"no_such_parameter":1}"#).unwrap();
+    for family in families() {
+        assert_eq!(family.validate(&unknown).unwrap_err().class(), "parameter");
+        let sample = Sample::walk(200, 1.0);
+        assert_eq!(
+            family.fit(sample.series(), &unknown).unwrap_err().class(),
+            "parameter"
+        );
+    }
+}
+
+#[test]
+fn absurd_parameters_are_refused_or_need_a_longer_history() {
+    let sample = Sample::walk(200, 1.0);
+    for family in families() {
+        for parameter in family.parameters() {
+            for value in [
+                "0",
+                "1",
+                "-1",
+                "18446744073709551615",
+                "[]",
+                "[0]",
+                "[18446744073709551615]",
+                "null",
+                "\"x\"",
+            ] {
+                let params = Params::parse(&format!("{{\"{}\":{value}}}", parameter.name)).unwrap();
+                if let Err(error) = family.fit(sample.series(), &params) {
+                    assert!(
+                        ["parameter", "too_short"].contains(&error.class()),
+                        "{error}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_catalog_is_sound() {
+    for (index, entry) in catalog().iter().enumerate() {
+        assert!(
+            catalog()[..index]
+                .iter()
+                .all(|other| other.key != entry.key)
+        );
+        entry.family.validate(&params(entry)).unwrap();
+        assert!(!entry.summary.is_empty() && !entry.family.summary().is_empty());
+        assert_eq!(
+            family(entry.family.name()).unwrap().name(),
+            entry.family.name()
+        );
+    }
+    assert!(catalog().iter().all(|entry| entry.family.name() != "drill"));
+    assert!(family("drill").is_some() && family("oracle").is_none());
+    let keys = || catalog().iter().map(|entry| entry.key);
+    assert_eq!(
+        nearest("seasonal_niave", keys()).as_deref(),
+        Some("seasonal_naive")
+    );
+}

@@ -1,0 +1,354 @@
+//! Origins expanded to paths, one forecast at a time: what is held is one forecast's paths, never a
+//! slice's.
+
+use std::sync::Arc;
+
+use almanac_forecasters::quantiles::{Summariser, Summary};
+use almanac_forecasters::{Ahead, Day, Digest, Paths, Streams, family};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Date32Array, Float32Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
+    StructArray, new_null_array,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Date32Type, Field, FieldRef, Int32Type, Int64Type, Schema, SchemaRef};
+use async_stream::try_stream;
+use datafusion::common::{Result, exec_err};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+
+use crate::assign::{SCANNED_NEWEST, SCANNED_ROWS, SLICE};
+use crate::failure::{Failure, guarded};
+use crate::forecast::HORIZON;
+use crate::operator::RowOperator;
+use crate::origin::Origin;
+use crate::points::{point_fields, points};
+
+/// The column of origins in the input.
+pub const ORIGINS: &str = "origins";
+/// The column of point forecasts in the output: set in a forecast's first path, null in the others.
+pub const POINTS: &str = "points";
+
+/// The operator's payload.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ExpandPaths {
+    /// Paths for each forecast.
+    pub paths: usize,
+    /// Days that are filled; the columns beyond are null.
+    pub horizon: usize,
+}
+
+/// The name of a path's column for day `day` (1-based).
+#[must_use]
+pub fn day_column(day: usize) -> String {
+    format!("day_{day}")
+}
+
+pub(crate) fn points_type() -> DataType {
+    DataType::List(points_item())
+}
+
+fn points_item() -> FieldRef {
+    Arc::new(Field::new_list_field(DataType::Struct(point_fields()), true))
+}
+
+impl RowOperator for ExpandPaths {
+    const NAME: &'static str = "ExpandPaths";
+
+    fn output_schema(&self, input: &Schema) -> Result<Schema> {
+        for column in [SLICE, "series_bucket", "commodity", "model_name", "model_version", ORIGINS, SCANNED_ROWS] {
+            input.field_with_name(column)?;
+        }
+        let mut fields = vec![
+            Field::new(SLICE, DataType::Int32, false),
+            Field::new("series_bucket", DataType::Int32, true),
+            Field::new("commodity", DataType::Utf8, false),
+            Field::new("model_name", DataType::Utf8, false),
+            Field::new("model_version", DataType::Utf8, false),
+            Field::new("forecast_start_date", DataType::Date32, false),
+            Field::new("data_cutoff_date", DataType::Date32, true),
+            Field::new("input_digest", DataType::Utf8, true),
+            Field::new("path_id", DataType::Int32, true),
+        ];
+        fields.extend((1..=HORIZON).map(|day| Field::new(day_column(day), DataType::Float32, true)));
+        fields.extend([
+            Field::new(POINTS, points_type(), true),
+            Field::new("error_class", DataType::Utf8, true),
+            Field::new("error_message", DataType::Utf8, true),
+            Field::new(SCANNED_ROWS, DataType::Int64, true),
+            Field::new(SCANNED_NEWEST, DataType::Date32, true),
+        ]);
+        Ok(Schema::new(fields))
+    }
+
+    fn describe(&self) -> String {
+        format!("{} paths, {} days", self.paths, self.horizon)
+    }
+
+    fn run(&self, mut input: SendableRecordBatchStream, output: SchemaRef) -> Result<SendableRecordBatchStream> {
+        let (operator, schema) = (self.clone(), Arc::clone(&output));
+        let stream = try_stream! {
+            // Origins are compact; a slice's are put in key order before the first path is drawn.
+            let mut batches: Vec<RecordBatch> = vec![];
+            let input_schema = input.schema();
+            while let Some(batch) = input.next().await {
+                batches.push(batch?);
+            }
+            let units = Units::of(&concat_batches(&input_schema, &batches)?)?;
+            let mut drawer = Drawer { operator, schema, summariser: Summariser::new() };
+            for (unit, origin) in units.in_order()? {
+                yield drawer.forecast(&units, unit, &origin)?;
+                // Drawing is pure computation: give a cancelled query the chance to stop here.
+                tokio_yield().await;
+            }
+        };
+        Ok(Box::pin(RecordBatchStreamAdapter::new(output, stream)))
+    }
+}
+
+/// Returns control to the runtime once.
+async fn tokio_yield() {
+    let mut yielded = false;
+    futures::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            std::task::Poll::Ready(())
+        } else {
+            context.waker().wake_by_ref();
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+}
+
+/// A slice's aggregated units.
+struct Units {
+    slice: Int32Array,
+    bucket: Int32Array,
+    commodity: StringArray,
+    model_name: StringArray,
+    model_version: StringArray,
+    origins: ListArray,
+    scanned: Option<(i64, Option<Day>)>,
+}
+
+/// One row of a unit's origins.
+struct OriginRow {
+    start: Day,
+    cutoff: Option<Day>,
+    digest: Option<String>,
+    origin: std::result::Result<String, Failure>,
+}
+
+impl Units {
+    fn of(batch: &RecordBatch) -> Result<Self> {
+        let column = |name: &str| -> Result<&ArrayRef> { Ok(batch.column(batch.schema_ref().index_of(name)?)) };
+        let scanned_rows = column(SCANNED_ROWS)?.as_primitive::<Int64Type>();
+        let newest = column(SCANNED_NEWEST)?.as_primitive::<Date32Type>();
+        let scanned = (0..batch.num_rows())
+            .find(|row| scanned_rows.is_valid(*row))
+            .map(|row| (scanned_rows.value(row), newest.is_valid(row).then(|| newest.value(row))));
+        Ok(Self {
+            slice: column(SLICE)?.as_primitive::<Int32Type>().clone(),
+            bucket: column("series_bucket")?.as_primitive::<Int32Type>().clone(),
+            commodity: column("commodity")?.as_string::<i32>().clone(),
+            model_name: column("model_name")?.as_string::<i32>().clone(),
+            model_version: column("model_version")?.as_string::<i32>().clone(),
+            origins: column(ORIGINS)?.as_list::<i32>().clone(),
+            scanned,
+        })
+    }
+
+    /// Every origin in key order, with the index of its unit.
+    fn in_order(&self) -> Result<Vec<(usize, OriginRow)>> {
+        let mut rows = vec![];
+        for unit in 0..self.origins.len() {
+            let list = self.origins.value(unit);
+            let list = list.as_struct();
+            let dates = |name: &str| list.column_by_name(name).map(|column| column.as_primitive::<Date32Type>());
+            let texts = |name: &str| list.column_by_name(name).map(|column| column.as_string::<i32>());
+            let (Some(starts), Some(cutoffs)) = (dates("forecast_start_date"), dates("data_cutoff_date")) else {
+                return exec_err!("origins without dates");
+            };
+            let (Some(digests), Some(origins), Some(classes), Some(messages)) =
+                (texts("input_digest"), texts("origin"), texts("error_class"), texts("error_message"))
+            else {
+                return exec_err!("origins without payload");
+            };
+            for row in 0..list.len() {
+                let origin = if classes.is_valid(row) {
+                    Err(Failure::new(classes.value(row), messages.value(row)))
+                } else {
+                    Ok(origins.value(row).to_owned())
+                };
+                rows.push((
+                    unit,
+                    OriginRow {
+                        start: starts.value(row),
+                        cutoff: cutoffs.is_valid(row).then(|| cutoffs.value(row)),
+                        digest: digests.is_valid(row).then(|| digests.value(row).to_owned()),
+                        origin,
+                    },
+                ));
+            }
+        }
+        rows.sort_by(|(left, a), (right, b)| self.key(*left, a.start).cmp(&self.key(*right, b.start)));
+        Ok(rows)
+    }
+
+    fn key(&self, unit: usize, start: Day) -> (Option<i32>, &str, &str, &str, Day) {
+        let bucket = self.bucket.is_valid(unit).then(|| self.bucket.value(unit));
+        let [version, commodity, model] =
+            [&self.model_version, &self.commodity, &self.model_name].map(|column| column.value(unit));
+        (bucket, version, commodity, model, start)
+    }
+}
+
+struct Drawer {
+    operator: ExpandPaths,
+    schema: SchemaRef,
+    summariser: Summariser,
+}
+
+/// The columns of one forecast, and its summaries day by day.
+struct Drawn {
+    days: Vec<ArrayRef>,
+    points: StructArray,
+}
+
+impl Drawer {
+    fn forecast(&mut self, units: &Units, unit: usize, row: &OriginRow) -> Result<RecordBatch> {
+        let drawn = match &row.origin {
+            Ok(origin) => {
+                let key = stream_key(units, unit, row.start);
+                guarded(|| self.draw(origin, row.start, key))
+            }
+            Err(failure) => Err(failure.clone()),
+        };
+        match drawn {
+            Ok(drawn) => self.batch(units, unit, row, drawn),
+            Err(failure) => self.failure(units, unit, row, &failure),
+        }
+    }
+
+    fn draw(&mut self, origin: &str, start: Day, mut key: Digest) -> std::result::Result<Drawn, Failure> {
+        let (origin, state) = Origin::from_json(origin)?;
+        let forecaster =
+            family(&origin.family).ok_or_else(|| Failure::new("parameter", format!("no model family `{}`", origin.family)))?;
+        key.add_u64(origin.seed);
+        let horizon = self.operator.horizon.min(origin.steps.len());
+        let shown = &origin.steps[..horizon];
+        let steps = usize::from(shown.iter().copied().max().unwrap_or(0));
+        let regressors: Vec<Vec<f64>> = origin
+            .regressors
+            .iter()
+            .map(|column| column.iter().take(steps).map(|value| value.unwrap_or(f64::NAN)).collect())
+            .collect();
+        let ahead = Ahead { steps, regressors: &regressors };
+        let count = self.operator.paths;
+        let paths = forecaster.simulate(&state, ahead, count, &Streams::new(&key))?;
+        let last = origin.range.last().ok_or_else(|| Failure::new("state_corrupt", "a state without a last value"))?;
+
+        // Step 0 is the last close; a closed day shows the step before it again.
+        let mut columns: Vec<Option<(ArrayRef, Summary)>> = vec![None; steps + 1];
+        let mut days = Vec::with_capacity(HORIZON);
+        let mut summaries = Vec::with_capacity(horizon);
+        for step in shown.iter().map(|step| usize::from(*step)) {
+            if columns[step].is_none() {
+                let values = stored(&paths, step, count, last);
+                columns[step] = Some(self.column(values, step, &origin)?);
+            }
+            if let Some((array, summary)) = &columns[step] {
+                days.push(Arc::clone(array));
+                summaries.push(summary.clone());
+            }
+        }
+        days.resize_with(HORIZON, || new_null_array(&DataType::Float32, count));
+        let points = points(origin.dated.then_some(start), &summaries)
+            .map_err(|error| Failure::new("internal", error.to_string()))?;
+        Ok(Drawn { days, points })
+    }
+
+    fn column(&mut self, values: Vec<f32>, step: usize, origin: &Origin) -> std::result::Result<(ArrayRef, Summary), Failure> {
+        let summary = self
+            .summariser
+            .summarise(&values)
+            .ok_or_else(|| Failure::new("absurd", format!("a path is not finite at step {step}")))?;
+        let lowest = values.iter().copied().fold(f32::INFINITY, f32::min);
+        let median = crate::points::quantile(&summary, 0.5);
+        match origin.range.objection(step, lowest, median).filter(|_| step > 0) {
+            Some(objection) => Err(Failure::new("absurd", objection)),
+            None => Ok((Arc::new(Float32Array::from(values)), summary)),
+        }
+    }
+
+    fn batch(&self, units: &Units, unit: usize, row: &OriginRow, drawn: Drawn) -> Result<RecordBatch> {
+        let count = self.operator.paths;
+        let mut columns = keys(units, unit, row, count);
+        columns.push(Arc::new(Int32Array::from_iter_values((1..).take(count))));
+        columns.extend(drawn.days);
+        let lengths = std::iter::once(drawn.points.len()).chain(std::iter::repeat_n(0, count - 1));
+        let first_only = NullBuffer::from_iter((0..count).map(|path| path == 0));
+        let offsets = OffsetBuffer::from_lengths(lengths);
+        let lists = ListArray::try_new(points_item(), offsets, Arc::new(drawn.points), Some(first_only))?;
+        columns.push(Arc::new(lists));
+        columns.extend([new_null_array(&DataType::Utf8, count), new_null_array(&DataType::Utf8, count)]);
+        columns.extend(scanned(units.scanned, count));
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+
+    fn failure(&self, units: &Units, unit: usize, row: &OriginRow, failure: &Failure) -> Result<RecordBatch> {
+        let mut columns = keys(units, unit, row, 1);
+        let set = columns.len();
+        columns.extend(self.schema.fields()[set..].iter().map(|field| new_null_array(field.data_type(), 1)));
+        for (name, text) in [("error_class", &failure.class), ("error_message", &failure.message)] {
+            columns[self.schema.index_of(name)?] = Arc::new(StringArray::from(vec![text.as_str()]));
+        }
+        let first = self.schema.index_of(SCANNED_ROWS)?;
+        for (offset, column) in scanned(units.scanned, 1).into_iter().enumerate() {
+            columns[first + offset] = column;
+        }
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+}
+
+fn stored(paths: &Paths, step: usize, count: usize, last: f64) -> Vec<f32> {
+    #[expect(clippy::cast_possible_truncation, reason = "paths are stored as FLOAT")]
+    match step {
+        0 => vec![last as f32; count],
+        step => paths.step(step - 1).iter().map(|value| *value as f32).collect(),
+    }
+}
+
+/// The random stream of a forecast is keyed by its key alone (and the seed).
+fn stream_key(units: &Units, unit: usize, start: Day) -> Digest {
+    let mut key = Digest::new();
+    key.add_str(units.commodity.value(unit));
+    key.add_str(units.model_name.value(unit));
+    key.add_str(units.model_version.value(unit));
+    key.add_u64(u64::from(start.cast_unsigned()));
+    key
+}
+
+/// Slice and key columns, `data_cutoff_date` and `input_digest`, repeated.
+fn keys(units: &Units, unit: usize, row: &OriginRow, count: usize) -> Vec<ArrayRef> {
+    let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(std::iter::repeat_n(value, count))) };
+    let bucket = units.bucket.is_valid(unit).then(|| units.bucket.value(unit));
+    vec![
+        Arc::new(Int32Array::from(vec![units.slice.value(unit); count])),
+        Arc::new(Int32Array::from(vec![bucket; count])),
+        text(units.commodity.value(unit)),
+        text(units.model_name.value(unit)),
+        text(units.model_version.value(unit)),
+        Arc::new(Date32Array::from(vec![row.start; count])),
+        Arc::new(Date32Array::from(vec![row.cutoff; count])),
+        row.digest.as_deref().map_or_else(|| new_null_array(&DataType::Utf8, count), text),
+    ]
+}
+
+fn scanned(scanned: Option<(i64, Option<Day>)>, count: usize) -> [ArrayRef; 2] {
+    let rows = scanned.map(|(rows, _)| rows);
+    let newest = scanned.and_then(|(_, newest)| newest);
+    [Arc::new(Int64Array::from(vec![rows; count])), Arc::new(Date32Array::from(vec![newest; count]))]
+}

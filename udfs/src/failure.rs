@@ -1,0 +1,40 @@
+//! One unit's failure, as the row that it becomes.
+
+use almanac_forecasters::{FitError, StateError};
+
+/// Why a unit has no result. `class` is for machines and never changes; `message` is for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub class: String,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(class: &str, message: impl Into<String>) -> Self {
+        Self { class: class.to_owned(), message: message.into() }
+    }
+}
+
+impl From<FitError> for Failure {
+    fn from(error: FitError) -> Self {
+        Self::new(error.class(), error.to_string())
+    }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        Self::new(error.class(), error.to_string())
+    }
+}
+
+/// Runs a unit so that a panic inside it is its failure and nobody else's.
+pub fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let message = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".to_owned());
+        Err(Failure::new("panic", message))
+    })
+}

@@ -1,0 +1,399 @@
+//! `forecast(spec, state, date, close, covariates, wanted, closed)`: one compact origin for each
+//! wanted date of one trained model.
+//!
+//! `spec`, `state`, `wanted` (dates) and `closed` (holidays) are read from the first row in which
+//! they are not null. The state is brought up to each wanted date from the date before it, so one
+//! more date costs the observations between the two and never the whole history.
+
+use std::sync::Arc;
+
+use almanac_forecasters::{Calendar, Day, Digest, Series, TradingDays, date};
+use arrow::array::{ArrayRef, AsArray, ListArray, StringBuilder, StructArray, Date32Builder, Array};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Date32Type, Field, FieldRef, Fields};
+use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+
+use crate::failure::{Failure, guarded};
+use crate::observations::Observations;
+use crate::origin::{Fit, Origin};
+use crate::spec::{ModelSpec, Projection};
+use crate::train::{align, covariates_type, dates_type, enter_once};
+
+/// The aggregate's name in SQL and in plans.
+pub const NAME: &str = "forecast";
+
+/// Days in a forecast's horizon.
+pub const HORIZON: usize = 14;
+
+/// Fields of one origin, in order.
+#[must_use]
+pub fn origin_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("forecast_start_date", DataType::Date32, false),
+        Field::new("data_cutoff_date", DataType::Date32, true),
+        Field::new("input_digest", DataType::Utf8, true),
+        Field::new("origin", DataType::Utf8, true),
+        Field::new("error_class", DataType::Utf8, true),
+        Field::new("error_message", DataType::Utf8, true),
+    ])
+}
+
+fn origins_item() -> FieldRef {
+    Arc::new(Field::new_list_field(DataType::Struct(origin_fields()), true))
+}
+
+/// The aggregate.
+#[must_use]
+pub fn forecast() -> Arc<AggregateUDF> {
+    Arc::new(AggregateUDF::from(Forecast::default()))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Forecast {
+    signature: Signature,
+}
+
+impl Default for Forecast {
+    fn default() -> Self {
+        let arguments = vec![
+            DataType::Utf8,
+            DataType::Utf8,
+            DataType::Date32,
+            DataType::Float64,
+            covariates_type(),
+            dates_type(),
+            dates_type(),
+        ];
+        Self { signature: Signature::exact(arguments, Volatility::Immutable) }
+    }
+}
+
+impl AggregateUDFImpl for Forecast {
+    fn name(&self) -> &str {
+        NAME
+    }
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::List(origins_item()))
+    }
+    fn accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(ForecastAccumulator::default()))
+    }
+    fn state_fields(&self, _: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        let field = |name: &str, data_type| Arc::new(Field::new(format!("forecast[{name}]"), data_type, true));
+        Ok(vec![
+            field("spec", DataType::Utf8),
+            field("state", DataType::Utf8),
+            field("dates", dates_type()),
+            field("closes", covariates_type()),
+            field("covariates", covariates_type()),
+            field("wanted", dates_type()),
+            field("closed", dates_type()),
+        ])
+    }
+}
+
+#[derive(Debug, Default)]
+struct ForecastAccumulator {
+    spec: Option<String>,
+    state: Option<String>,
+    rows: Observations,
+    wanted: Option<Vec<Day>>,
+    closed: Option<Vec<Day>>,
+}
+
+fn enter_dates(slot: &mut Option<Vec<Day>>, column: &ArrayRef, what: &str) -> Result<()> {
+    for dates in column.as_list::<i32>().iter().flatten() {
+        let dates = dates.as_primitive::<Date32Type>().values();
+        match slot {
+            None => *slot = Some(dates.to_vec()),
+            Some(first) if first == dates => {}
+            Some(_) => return exec_err!("a group has two lists of `{what}`; group by it"),
+        }
+    }
+    Ok(())
+}
+
+fn dates_scalar(dates: Option<&[Day]>) -> ScalarValue {
+    let list = dates.map(|dates| dates.iter().map(|date| Some(*date)).collect::<Vec<_>>());
+    ScalarValue::List(Arc::new(ListArray::from_iter_primitive::<Date32Type, _, _>([list])))
+}
+
+impl Accumulator for ForecastAccumulator {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        enter_once(&mut self.spec, &values[0], "spec")?;
+        enter_once(&mut self.state, &values[1], "state")?;
+        self.rows.push(&values[2], &values[3], Some(&values[4]))?;
+        enter_dates(&mut self.wanted, &values[5], "wanted")?;
+        enter_dates(&mut self.closed, &values[6], "closed")
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let [dates, closes, covariates] = self.rows.to_state();
+        Ok(vec![
+            ScalarValue::Utf8(self.spec.clone()),
+            ScalarValue::Utf8(self.state.clone()),
+            dates,
+            closes,
+            covariates,
+            dates_scalar(self.wanted.as_deref()),
+            dates_scalar(self.closed.as_deref()),
+        ])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        enter_once(&mut self.spec, &states[0], "spec")?;
+        enter_once(&mut self.state, &states[1], "state")?;
+        let [dates, closes, covariates] = [2, 3, 4].map(|column| states[column].as_list::<i32>());
+        for row in 0..states[0].len() {
+            self.rows.merge(&dates.value(row), &closes.value(row), &covariates.value(row))?;
+        }
+        enter_dates(&mut self.wanted, &states[5], "wanted")?;
+        enter_dates(&mut self.closed, &states[6], "closed")
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let mut wanted = self.wanted.take().unwrap_or_default();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let origins = self.origins(&wanted);
+        let mut cutoffs = Date32Builder::with_capacity(wanted.len());
+        let [mut digests, mut payloads, mut classes, mut messages] = [(); 4].map(|()| StringBuilder::new());
+        for origin in &origins {
+            let made = origin.as_ref().ok();
+            let failure = origin.as_ref().err();
+            cutoffs.append_option(made.map(|made| made.cutoff));
+            digests.append_option(made.map(|made| made.digest.hex()));
+            payloads.append_option(made.map(|made| made.origin.as_str()));
+            classes.append_option(failure.map(|failure| failure.class.as_str()));
+            messages.append_option(failure.map(|failure| failure.message.as_str()));
+        }
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(arrow::array::Date32Array::from(wanted.clone())),
+            Arc::new(cutoffs.finish()),
+            Arc::new(digests.finish()),
+            Arc::new(payloads.finish()),
+            Arc::new(classes.finish()),
+            Arc::new(messages.finish()),
+        ];
+        let origins = StructArray::try_new(origin_fields(), columns, None)?;
+        let offsets = OffsetBuffer::from_lengths([wanted.len()]);
+        let list = ListArray::try_new(origins_item(), offsets, Arc::new(origins), None)?;
+        Ok(ScalarValue::List(Arc::new(list)))
+    }
+
+    fn size(&self) -> usize {
+        let texts = [&self.spec, &self.state].into_iter().flatten().map(String::capacity).sum::<usize>();
+        let days = [&self.wanted, &self.closed].into_iter().flatten().map(Vec::capacity).sum::<usize>();
+        size_of_val(self) + texts + days * size_of::<Day>() + self.rows.size()
+    }
+}
+
+/// A forecast's origin, ready to travel.
+struct Made {
+    cutoff: Day,
+    digest: Digest,
+    origin: String,
+}
+
+impl ForecastAccumulator {
+    /// One outcome for each wanted date. What fails before any date is reached fails them all.
+    fn origins(&mut self, wanted: &[Day]) -> Vec<Result<Made, Failure>> {
+        let (spec, state) = (self.spec.take(), self.state.take());
+        let closed = self.closed.take().unwrap_or_default();
+        let mut rows = std::mem::take(&mut self.rows);
+        let walk = guarded(|| Walk::begin(spec.as_deref(), state.as_deref(), &mut rows, &closed));
+        let mut walk = match walk {
+            Ok(walk) => walk,
+            Err(failure) => return wanted.iter().map(|_| Err(failure.clone())).collect(),
+        };
+        let mut broken: Option<Failure> = None;
+        wanted
+            .iter()
+            .map(|day| match &broken {
+                Some(failure) => Err(failure.clone()),
+                None => {
+                    // A state that could not take an observation has no later dates either.
+                    guarded(|| walk.advance(*day)).inspect_err(|failure| broken = Some(failure.clone()))?;
+                    guarded(|| walk.origin(*day))
+                }
+            })
+            .collect()
+    }
+}
+
+/// The pass over the rows that brings one state from wanted date to wanted date.
+struct Walk<'a> {
+    spec: ModelSpec,
+    fit: Fit,
+    rows: &'a Observations,
+    trading: TradingDays,
+    /// Rows before this index have been taken in.
+    taken: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn begin(
+        spec: Option<&str>,
+        state: Option<&str>,
+        rows: &'a mut Observations,
+        closed: &[Day],
+    ) -> Result<Self, Failure> {
+        let spec = spec.ok_or_else(|| Failure::new("parameter", "no model specification"))?;
+        let state = state.ok_or_else(|| Failure::new("no_model", "no trained model"))?;
+        rows.sort()?;
+        let spec = ModelSpec::parse(spec)?;
+        let fit = Fit::from_json(state)?;
+        Ok(Self { spec, fit, rows, trading: TradingDays::new(closed), taken: 0 })
+    }
+
+    /// Takes in every row dated before `day`.
+    fn advance(&mut self, day: Day) -> Result<(), Failure> {
+        let end = self.rows.rows_before(day);
+        let mut dates = vec![];
+        let mut values = vec![];
+        for index in self.taken..end {
+            let (date, close) = (self.rows.dates[index], self.rows.closes[index]);
+            if date > self.fit.around.cutoff {
+                self.rows.digest_row(&mut self.fit.around.digest, index);
+            }
+            if close.is_nan() {
+                continue;
+            }
+            self.trading.push(date);
+            if date > self.fit.around.last_date {
+                dates.push(date);
+                values.push(close);
+            }
+        }
+        self.taken = end;
+        if let Some(newest) = self.rows.newest_before(end) {
+            self.fit.around.cutoff = self.fit.around.cutoff.max(newest);
+        }
+        if dates.is_empty() {
+            return Ok(());
+        }
+        let regressors = align(self.rows, &dates, &self.spec);
+        let recent = Series { dates: &dates, values: &values, regressors: &regressors };
+        self.fit.state = self.spec.forecaster()?.condition(&self.fit.state, recent)?;
+        dates.iter().zip(&values).for_each(|(date, value)| self.fit.observe(*date, *value));
+        Ok(())
+    }
+
+    fn origin(&self, day: Day) -> Result<Made, Failure> {
+        let observed = self.spec.calendar == Calendar::Observed;
+        let age = day - self.fit.around.last_date;
+        if !observed && age > self.spec.stale_after_days {
+            return Err(Failure::new(
+                "stale",
+                format!(
+                    "the newest observation is of {}, {age} days before; at most {} are allowed",
+                    date::format(self.fit.around.last_date),
+                    self.spec.stale_after_days
+                ),
+            ));
+        }
+        let (steps, step_days) = self.steps(day)?;
+        let regressors = self.project(day, &step_days);
+        let origin = Origin {
+            family: self.spec.family.clone(),
+            steps,
+            regressors,
+            range: self.fit.around.range.clone(),
+            seed: self.spec.seed,
+            dated: !observed,
+        };
+        let origin = origin.to_json(&self.fit.state);
+        Ok(Made { cutoff: self.fit.around.cutoff, digest: self.fit.around.digest, origin })
+    }
+
+    /// The step that each day of the horizon shows, and the date of each step. Missing days on
+    /// which the market was open between the newest observation and `day` are steps as well: a late
+    /// feed widens the first day.
+    fn steps(&self, day: Day) -> Result<(Vec<u16>, Vec<Day>), Failure> {
+        let last_day = day + Day::try_from(HORIZON).unwrap_or(Day::MAX) - 1;
+        let open: Box<dyn Fn(Day) -> bool> = match self.spec.calendar {
+            Calendar::Trading => {
+                let pattern = self.trading.pattern(day);
+                Box::new(move |date| self.trading.is_open(&pattern, date))
+            }
+            Calendar::Daily | Calendar::Observed => Box::new(|_| true),
+        };
+        let first = if self.spec.calendar == Calendar::Observed { day } else { self.fit.around.last_date + 1 };
+        let step_days: Vec<Day> = (first..=last_day).filter(|date| open(*date)).collect();
+        let steps = (day..=last_day)
+            .map(|date| {
+                let step = step_days.partition_point(|step| *step <= date);
+                u16::try_from(step).map_err(|_| Failure::new("stale", "too many missing days"))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok((steps, step_days))
+    }
+
+    /// Covariates for the steps, from rows dated before `day` only.
+    fn project(&self, day: Day, step_days: &[Day]) -> Vec<Vec<Option<f64>>> {
+        let known = self.rows.known_covariates(day, self.taken, &self.spec);
+        self.rows
+            .covariates
+            .iter()
+            .zip(known)
+            .map(|(column, known)| {
+                let values = step_days.iter().map(|step| match self.spec.projection {
+                    Projection::None => f64::NAN,
+                    Projection::Persist => known,
+                    Projection::Seasonal => self.same_day_of_year(column, *step),
+                    Projection::Linear => self.trend(column, *step, day),
+                });
+                values.map(|value| value.is_finite().then_some(value)).collect()
+            })
+            .collect()
+    }
+
+    /// Mean of the values on the same day of the year in the three years before the newest row.
+    fn same_day_of_year(&self, column: &[f64], step: Day) -> f64 {
+        let (mut sum, mut count) = (0.0, 0.0);
+        let mut years = 0;
+        let mut back = 1;
+        while years < 3 && back < 8 {
+            let day = date::add_months_clamped(step, -12 * back);
+            back += 1;
+            let index = self.rows.rows_before(day);
+            if index >= self.taken {
+                continue;
+            }
+            years += 1;
+            if self.rows.dates[index] == day && !column[index].is_nan() {
+                sum += column[index];
+                count += 1.0;
+            }
+        }
+        sum / count
+    }
+
+    /// The least-squares line through the last 30 days before `day`, read off at `step`.
+    fn trend(&self, column: &[f64], step: Day, day: Day) -> f64 {
+        const DAYS: Day = 30;
+        let newest = day - self.spec.lag_days;
+        let points: Vec<(f64, f64)> = (0..self.taken)
+            .rev()
+            .skip_while(|index| self.rows.dates[*index] > newest)
+            .take_while(|index| newest - self.rows.dates[*index] < DAYS)
+            .filter(|index| !column[*index].is_nan())
+            .map(|index| (f64::from(self.rows.dates[index] - newest), column[index]))
+            .collect();
+        if points.len() < 2 {
+            return f64::NAN;
+        }
+        let count = points.len() as f64;
+        let mean_x = points.iter().map(|(x, _)| x).sum::<f64>() / count;
+        let mean_y = points.iter().map(|(_, y)| y).sum::<f64>() / count;
+        let spread = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum::<f64>();
+        let slope = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum::<f64>() / spread;
+        mean_y + slope * (f64::from(step - newest) - mean_x)
+    }
+}
+

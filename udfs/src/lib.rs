@@ -1,0 +1,54 @@
+//! Arrow on one side, forecasters on the other: the aggregates that train and forecast, and the
+//! row operators that carry units to rows and expand origins to paths.
+//!
+//! Everything here is found by name, so that a plan that names it runs on any engine that has
+//! called [`register_all`] and plans with [`operators`].
+
+pub mod assign;
+pub mod expand;
+mod failure;
+pub mod forecast;
+mod observations;
+pub mod operator;
+mod origin;
+pub mod points;
+pub mod region_mean;
+pub mod spec;
+pub mod summarize;
+pub mod train;
+
+pub use almanac_forecasters as forecasters;
+
+use std::sync::Arc;
+
+use datafusion::error::Result;
+use datafusion::execution::FunctionRegistry;
+use datafusion::logical_expr::AggregateUDF;
+use datafusion::physical_planner::ExtensionPlanner;
+
+/// Every aggregate of this crate. Registration, help and workers read this list.
+#[must_use]
+pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
+    vec![train::train(), forecast::forecast(), region_mean::region_mean()]
+}
+
+/// Makes the functions of this crate known by name.
+///
+/// # Errors
+/// When the registry refuses a function.
+pub fn register_all(registry: &mut dyn FunctionRegistry) -> Result<()> {
+    for aggregate in aggregates() {
+        registry.register_udaf(aggregate)?;
+    }
+    Ok(())
+}
+
+/// Plans the row operators of this crate.
+#[must_use]
+pub fn operators() -> Vec<Arc<dyn ExtensionPlanner + Send + Sync>> {
+    vec![
+        Arc::new(operator::OperatorPlanner::<assign::AssignUnits>::default()),
+        Arc::new(operator::OperatorPlanner::<expand::ExpandPaths>::default()),
+        Arc::new(operator::OperatorPlanner::<summarize::SummarizePaths>::default()),
+    ]
+}

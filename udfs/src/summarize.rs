@@ -1,0 +1,124 @@
+//! Stored paths to point forecasts: for keys whose `point_forecasts` are missing.
+//!
+//! The input is what the table holds: whole keys, sorted, each key's paths in `path_id` order.
+
+use std::sync::Arc;
+
+use almanac_forecasters::quantiles::Summariser;
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::{concat_batches, partition};
+use arrow::datatypes::{DataType, Date32Type, Field, Float32Type, Int32Type, Schema, SchemaRef};
+use async_stream::try_stream;
+use datafusion::common::{Result, exec_err};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+
+use crate::assign::{SCANNED_NEWEST, SCANNED_ROWS};
+use crate::expand::{POINTS, day_column, points_type};
+use crate::forecast::HORIZON;
+use crate::operator::RowOperator;
+use crate::points::points;
+
+/// The operator's payload: it has none.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SummarizePaths {
+    /// Whether `day_k` is a calendar date.
+    pub dated: bool,
+}
+
+/// The columns that tell keys apart.
+const KEY: [&str; 4] = ["commodity", "model_name", "model_version", "forecast_start_date"];
+
+impl RowOperator for SummarizePaths {
+    const NAME: &'static str = "SummarizePaths";
+
+    /// The columns before `path_id` pass through; the paths become their points.
+    fn output_schema(&self, input: &Schema) -> Result<Schema> {
+        for column in KEY {
+            input.field_with_name(column)?;
+        }
+        let kept = input.index_of("path_id")?;
+        let mut fields: Vec<Field> = input.fields()[..kept].iter().map(|field| field.as_ref().clone()).collect();
+        fields.extend([
+            Field::new(POINTS, points_type(), true),
+            Field::new("error_class", DataType::Utf8, true),
+            Field::new("error_message", DataType::Utf8, true),
+            Field::new(SCANNED_ROWS, DataType::Int64, true),
+            Field::new(SCANNED_NEWEST, DataType::Date32, true),
+        ]);
+        Ok(Schema::new(fields))
+    }
+
+    fn describe(&self) -> String {
+        "point forecasts of whole keys".to_owned()
+    }
+
+    fn run(&self, mut input: SendableRecordBatchStream, output: SchemaRef) -> Result<SendableRecordBatchStream> {
+        let (schema, dated) = (Arc::clone(&output), self.dated);
+        let stream = try_stream! {
+            let input_schema = input.schema();
+            let mut summariser = Summariser::new();
+            let mut held: Vec<RecordBatch> = vec![];
+            while let Some(batch) = input.next().await {
+                let batch: RecordBatch = batch?;
+                if batch.num_rows() == 0 {
+                    continue;
+                }
+                held.push(batch);
+                let rows = concat_batches(&input_schema, &held)?;
+                let mut ranges = key_ranges(&rows)?;
+                // The last key may go on in the next batch.
+                let open = ranges.pop().unwrap_or(0..0);
+                held = vec![rows.slice(open.start, open.len())];
+                for range in ranges {
+                    yield key_points(&rows.slice(range.start, range.len()), &schema, &mut summariser, dated)?;
+                }
+            }
+            if let Some(rows) = held.pop() {
+                yield key_points(&rows, &schema, &mut summariser, dated)?;
+            }
+        };
+        Ok(Box::pin(RecordBatchStreamAdapter::new(output, stream)))
+    }
+}
+
+fn key_ranges(rows: &RecordBatch) -> Result<Vec<std::ops::Range<usize>>> {
+    let columns = KEY
+        .iter()
+        .map(|name| Ok(Arc::clone(rows.column(rows.schema_ref().index_of(name)?))))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(partition(&columns)?.ranges())
+}
+
+fn key_points(rows: &RecordBatch, schema: &SchemaRef, summariser: &mut Summariser, dated: bool) -> Result<RecordBatch> {
+    let column = |name: &str| -> Result<&ArrayRef> { Ok(rows.column(rows.schema_ref().index_of(name)?)) };
+    let path_ids = column("path_id")?.as_primitive::<Int32Type>().values();
+    if !path_ids.iter().zip(1..).all(|(found, wanted)| *found == wanted) {
+        return exec_err!("the paths of a key are not 1, 2, … in order");
+    }
+    let mut days = vec![];
+    for day in 1..=HORIZON {
+        let values = column(&day_column(day))?.as_primitive::<Float32Type>();
+        if values.null_count() == values.len() {
+            break;
+        }
+        let Some(summary) = summariser.summarise(values.values()) else {
+            return exec_err!("stored paths are not finite");
+        };
+        days.push(summary);
+    }
+    let start = column("forecast_start_date")?.as_primitive::<Date32Type>().value(0);
+    let points = points(dated.then_some(start), &days)?;
+    let DataType::List(item) = points_type() else { return exec_err!("points are a list") };
+    let kept = rows.schema_ref().index_of("path_id")?;
+    let mut columns: Vec<ArrayRef> = rows.slice(0, 1).columns()[..kept].to_vec();
+    let offsets = OffsetBuffer::from_lengths([points.len()]);
+    columns.push(Arc::new(ListArray::try_new(item, offsets, Arc::new(points), None)?));
+    for field in &schema.fields()[columns.len()..] {
+        columns.push(arrow::array::new_null_array(field.data_type(), 1));
+    }
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}

@@ -1,0 +1,236 @@
+//! `train(spec, date, close [, covariates])`: one fitted model per group.
+//!
+//! `spec` is a model specification as JSON, or a catalog key. It is read from the first row in
+//! which it is not null, so that it may enter a group once. The result is a struct that either
+//! holds a state or says why there is none; no group ever fails the query.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use almanac_forecasters::{Calendar, Day, Digest, Series, date};
+use arrow::array::{ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Date32Type, Field, FieldRef, Fields};
+use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::common::scalar::ScalarStructBuilder;
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility};
+
+use crate::failure::{Failure, guarded};
+use crate::observations::Observations;
+use crate::origin::Fit;
+use crate::spec::ModelSpec;
+
+/// The aggregate's name in SQL and in plans.
+pub const NAME: &str = "train";
+
+/// Fields of the result, in order.
+#[must_use]
+pub fn result_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("state", DataType::Utf8, true),
+        Field::new("training_samples", DataType::Int32, true),
+        Field::new("training_start_date", DataType::Date32, true),
+        Field::new("data_cutoff_date", DataType::Date32, true),
+        Field::new("input_digest", DataType::Utf8, true),
+        Field::new("training_loss", DataType::Float64, true),
+        Field::new("validation_loss", DataType::Float64, true),
+        Field::new("training_seconds", DataType::Float64, true),
+        Field::new("error_class", DataType::Utf8, true),
+        Field::new("error_message", DataType::Utf8, true),
+    ])
+}
+
+/// The aggregate.
+#[must_use]
+pub fn train() -> Arc<AggregateUDF> {
+    Arc::new(AggregateUDF::from(Train::default()))
+}
+
+pub(crate) fn covariates_type() -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true)))
+}
+
+pub(crate) fn dates_type() -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(DataType::Date32, true)))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Train {
+    signature: Signature,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        let three = vec![DataType::Utf8, DataType::Date32, DataType::Float64];
+        let four = [three.clone(), vec![covariates_type()]].concat();
+        let arguments = vec![TypeSignature::Exact(three), TypeSignature::Exact(four)];
+        Self { signature: Signature::one_of(arguments, Volatility::Immutable) }
+    }
+}
+
+impl AggregateUDFImpl for Train {
+    fn name(&self) -> &str {
+        NAME
+    }
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Struct(result_fields()))
+    }
+    fn accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(TrainAccumulator::default()))
+    }
+    fn state_fields(&self, _: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        Ok(vec![
+            Arc::new(Field::new("train[spec]", DataType::Utf8, true)),
+            Arc::new(Field::new("train[dates]", dates_type(), true)),
+            Arc::new(Field::new("train[closes]", covariates_type(), true)),
+            Arc::new(Field::new("train[covariates]", covariates_type(), true)),
+        ])
+    }
+}
+
+/// Takes the one text that a group's rows agree on, from the first row that has it.
+pub(crate) fn enter_once(slot: &mut Option<String>, column: &ArrayRef, what: &str) -> Result<()> {
+    for text in column.as_string::<i32>().iter().flatten() {
+        match slot {
+            None => *slot = Some(text.to_owned()),
+            Some(first) if first == text => {}
+            Some(_) => return exec_err!("a group has two values of `{what}`; group by it"),
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, Default)]
+struct TrainAccumulator {
+    spec: Option<String>,
+    rows: Observations,
+}
+
+impl Accumulator for TrainAccumulator {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        enter_once(&mut self.spec, &values[0], "spec")?;
+        self.rows.push(&values[1], &values[2], values.get(3))
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let [dates, closes, covariates] = self.rows.to_state();
+        Ok(vec![ScalarValue::Utf8(self.spec.clone()), dates, closes, covariates])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        enter_once(&mut self.spec, &states[0], "spec")?;
+        let [dates, closes, covariates] = [1, 2, 3].map(|column| states[column].as_list::<i32>());
+        for row in 0..states[0].len() {
+            self.rows.merge(&dates.value(row), &closes.value(row), &covariates.value(row))?;
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let started = Instant::now();
+        let spec = self.spec.take();
+        let mut rows = std::mem::take(&mut self.rows);
+        let trained = guarded(|| fit(spec.as_deref(), &mut rows));
+        let seconds = started.elapsed().as_secs_f64();
+        let (trained, failure) = match trained {
+            Ok(trained) => (Some(trained), None),
+            Err(failure) => (None, Some(failure)),
+        };
+        let trained = trained.as_ref();
+        let failure = failure.as_ref();
+        let fields = result_fields();
+        let values = [
+            ScalarValue::Utf8(trained.map(|t| t.state.clone())),
+            ScalarValue::Int32(trained.map(|t| t.samples)),
+            ScalarValue::Date32(trained.map(|t| t.start)),
+            ScalarValue::Date32(trained.map(|t| t.cutoff)),
+            ScalarValue::Utf8(trained.map(|t| t.digest.clone())),
+            ScalarValue::Float64(trained.and_then(|t| t.loss)),
+            ScalarValue::Float64(trained.and_then(|t| t.validation_loss)),
+            ScalarValue::Float64(trained.map(|_| seconds)),
+            ScalarValue::Utf8(failure.map(|f| f.class.clone())),
+            ScalarValue::Utf8(failure.map(|f| f.message.clone())),
+        ];
+        fields
+            .iter()
+            .zip(values)
+            .fold(ScalarStructBuilder::new(), |builder, (field, value)| {
+                builder.with_scalar(Arc::clone(field), value)
+            })
+            .build()
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.spec.as_ref().map_or(0, String::capacity) + self.rows.size()
+    }
+}
+
+struct Trained {
+    state: String,
+    samples: i32,
+    start: Day,
+    cutoff: Day,
+    digest: String,
+    loss: Option<f64>,
+    validation_loss: Option<f64>,
+}
+
+fn fit(spec: Option<&str>, rows: &mut Observations) -> Result<Trained, Failure> {
+    let spec = ModelSpec::parse(spec.ok_or_else(|| Failure::new("parameter", "no model specification"))?)?;
+    let forecaster = spec.forecaster()?;
+    rows.sort()?;
+    let observed: Vec<usize> = (0..rows.dates.len()).filter(|i| !rows.closes[*i].is_nan()).collect();
+    let dates: Vec<Day> = observed.iter().map(|index| rows.dates[*index]).collect();
+    let closes: Vec<f64> = observed.iter().map(|index| rows.closes[*index]).collect();
+    let (Some(first), Some(last)) = (dates.first(), dates.last()) else {
+        return Err(Failure::new("too_short", "no observation before the training date"));
+    };
+    let span = last - first + 1;
+    if spec.calendar != Calendar::Observed && span < spec.minimum_history_days {
+        return Err(Failure::new(
+            "history",
+            format!(
+                "{span} calendar days of history from {}, needs {}",
+                date::format(*first),
+                spec.minimum_history_days
+            ),
+        ));
+    }
+    let regressors = align(rows, &dates, &spec);
+    let series = Series { dates: &dates, values: &closes, regressors: &regressors };
+    let fitted = forecaster.fit(series, &spec.parameters())?;
+    let end = rows.dates.len();
+    let mut digest = Digest::new();
+    for index in 0..end {
+        rows.digest_row(&mut digest, index);
+    }
+    let cutoff = rows.newest_before(end).unwrap_or(*last);
+    let fit = Fit::of(fitted.state, &dates, &closes, cutoff, digest);
+    Ok(Trained {
+        state: fit.to_json(),
+        samples: i32::try_from(dates.len()).unwrap_or(i32::MAX),
+        start: *first,
+        cutoff,
+        digest: digest.hex(),
+        loss: fitted.loss,
+        validation_loss: fitted.validation_loss,
+    })
+}
+
+/// The covariates as they were known on each of `dates`, column by column.
+pub(crate) fn align(rows: &Observations, dates: &[Day], spec: &ModelSpec) -> Vec<Vec<f64>> {
+    let mut columns = vec![Vec::with_capacity(dates.len()); rows.covariates.len()];
+    if columns.is_empty() {
+        return columns;
+    }
+    for day in dates {
+        let known = rows.known_covariates(*day, rows.dates.len(), spec);
+        for (column, value) in columns.iter_mut().zip(known) {
+            column.push(value);
+        }
+    }
+    columns
+}
