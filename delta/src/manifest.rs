@@ -98,7 +98,9 @@ impl Manifest {
     }
 
     fn path(root: &Path, slice: &str) -> Path {
-        let folder = FOLDER.split('/').fold(root.clone(), |path, part| path.join(part));
+        let folder = FOLDER
+            .split('/')
+            .fold(root.clone(), |path, part| path.join(part));
         folder.join(format!("{slice}.json"))
     }
 
@@ -109,12 +111,20 @@ impl Manifest {
     pub async fn put(&self, store: &dyn ObjectStore, root: &Path) -> Result<Self, DeltaError> {
         const TRIES: usize = 5;
         let path = Self::path(root, &self.slice);
-        let body = serde_json::to_vec(self)
-            .map_err(|source| DeltaError::Json { what: format!("manifest {path}"), source })?;
+        let body = serde_json::to_vec(self).map_err(|source| DeltaError::Json {
+            what: format!("manifest {path}"),
+            source,
+        })?;
         crash_point("before_manifest");
         for _ in 0..TRIES {
-            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            match store.put_opts(&path, Bytes::from(body.clone()).into(), options).await {
+            let options = PutOptions {
+                mode: PutMode::Create,
+                ..PutOptions::default()
+            };
+            match store
+                .put_opts(&path, Bytes::from(body.clone()).into(), options)
+                .await
+            {
                 Ok(_) => {
                     crash_point("after_manifest");
                     return Ok(self.clone());
@@ -138,7 +148,11 @@ impl Manifest {
     ///
     /// # Errors
     /// When the store does not answer, or the manifest is of another format.
-    pub async fn get(store: &dyn ObjectStore, root: &Path, slice: &str) -> Result<Option<Self>, DeltaError> {
+    pub async fn get(
+        store: &dyn ObjectStore,
+        root: &Path,
+        slice: &str,
+    ) -> Result<Option<Self>, DeltaError> {
         let path = Self::path(root, slice);
         let body = match store.get(&path).await {
             Ok(found) => found.bytes().await,
@@ -146,12 +160,17 @@ impl Manifest {
             Err(source) => Err(source),
         };
         let body = body.map_err(|source| DeltaError::store(format!("read {path}"), source))?;
-        let manifest: Self = serde_json::from_slice(&body)
-            .map_err(|source| DeltaError::Json { what: format!("manifest {path}"), source })?;
+        let manifest: Self = serde_json::from_slice(&body).map_err(|source| DeltaError::Json {
+            what: format!("manifest {path}"),
+            source,
+        })?;
         if manifest.format != FORMAT {
             return Err(DeltaError::Corrupt {
                 what: path.to_string(),
-                reason: format!("manifest format {}, this build reads {FORMAT}", manifest.format),
+                reason: format!(
+                    "manifest format {}, this build reads {FORMAT}",
+                    manifest.format
+                ),
             });
         }
         Ok(Some(manifest))
@@ -161,9 +180,16 @@ impl Manifest {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn files_exist(&self, store: &dyn ObjectStore, root: &Path) -> Result<bool, DeltaError> {
+    pub async fn files_exist(
+        &self,
+        store: &dyn ObjectStore,
+        root: &Path,
+    ) -> Result<bool, DeltaError> {
         for file in self.files.values().flatten() {
-            let path = file.path.split('/').fold(root.clone(), |path, part| path.join(part));
+            let path = file
+                .path
+                .split('/')
+                .fold(root.clone(), |path, part| path.join(part));
             match store.head(&path).await {
                 Ok(found) if found.size == file.size => {}
                 Ok(_) | Err(object_store::Error::NotFound { .. }) => return Ok(false),
@@ -177,8 +203,15 @@ impl Manifest {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn remove(store: &Arc<dyn ObjectStore>, root: &Path, slices: &[String]) -> Result<(), DeltaError> {
-        let paths: Vec<_> = slices.iter().map(|slice| Ok(Self::path(root, slice))).collect();
+    pub async fn remove(
+        store: &Arc<dyn ObjectStore>,
+        root: &Path,
+        slices: &[String],
+    ) -> Result<(), DeltaError> {
+        let paths: Vec<_> = slices
+            .iter()
+            .map(|slice| Ok(Self::path(root, slice)))
+            .collect();
         let mut removed = store.delete_stream(futures::stream::iter(paths).boxed());
         while let Some(outcome) = removed.next().await {
             match outcome {

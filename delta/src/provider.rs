@@ -26,13 +26,13 @@ use serde::{Deserialize, Serialize};
 use crate::snapshot::{DataFile, FileStatistics, TableSnapshot};
 use crate::write::columns::SLICE;
 
-/// One slice of a sliced scan: its number, and the partition value whose files it reads.
+/// One slice of a sliced scan: its number, and which of the snapshot's files it reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SliceFiles {
     /// The constant that the slice's rows carry in the column `slice`.
     pub slice: i32,
-    /// Value of the table's first partition column.
-    pub partition: String,
+    /// Indexes of its files among the snapshot's.
+    pub files: Vec<usize>,
 }
 
 /// A table at one version.
@@ -52,10 +52,18 @@ impl PinnedTable {
     #[must_use]
     pub fn new(snapshot: &TableSnapshot, store_url: &str, root: &str) -> Self {
         let def = snapshot.def();
-        let partition_columns: Vec<String> = def.partition_columns.iter().map(|name| (*name).to_owned()).collect();
+        let partition_columns: Vec<String> = def
+            .partition_columns
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect();
         let mut fields: Vec<Arc<Field>> = def.file_schema().fields().iter().cloned().collect();
         for name in &partition_columns {
-            fields.extend(def.schema.field_with_name(name).map(|field| Arc::new(field.clone())));
+            fields.extend(
+                def.schema
+                    .field_with_name(name)
+                    .map(|field| Arc::new(field.clone())),
+            );
         }
         Self {
             store_url: store_url.to_owned(),
@@ -67,8 +75,8 @@ impl PinnedTable {
         }
     }
 
-    /// The same table as slices: each reads all files of its partition, and says so in the constant
-    /// column `slice`. The scan declares that it is partitioned by that column, so that a grouping
+    /// The same table as slices: each reads its own files, and says which slice it is in the
+    /// constant column `slice`. Files may stand in several slices. The scan declares that it is partitioned by that column, so that a grouping
     /// by it needs no exchange.
     #[must_use]
     pub fn sliced(mut self, slices: Vec<SliceFiles>) -> Self {
@@ -79,35 +87,50 @@ impl PinnedTable {
         self
     }
 
-    /// Only these files.
-    #[must_use]
-    pub fn with_files(mut self, files: Vec<DataFile>) -> Self {
-        self.files = Arc::new(files);
-        self
-    }
-
     fn file(&self, file: &DataFile, slice: Option<i32>) -> Result<PartitionedFile> {
         let mut values = self
             .partition_columns
             .iter()
             .zip(&file.partition_values)
-            .map(|(name, value)| partition_value(self.schema.field_with_name(name)?.data_type(), value.as_deref()))
+            .map(|(name, value)| {
+                partition_value(
+                    self.schema.field_with_name(name)?.data_type(),
+                    value.as_deref(),
+                )
+            })
             .collect::<Result<Vec<_>>>()?;
         values.extend(slice.map(|slice| ScalarValue::Int32(Some(slice))));
-        let path = if self.root.is_empty() { file.path.clone() } else { format!("{}/{}", self.root, file.path) };
+        let path = if self.root.is_empty() {
+            file.path.clone()
+        } else {
+            format!("{}/{}", self.root, file.path)
+        };
         Ok(PartitionedFile::new(path, file.size).with_partition_values(values))
     }
 
     /// The files that may hold rows for the filters.
     fn pruned(&self, session: &dyn Session, filters: &[Expr]) -> Result<Vec<DataFile>> {
-        let Some(filter) = conjunction(filters.to_vec()) else { return Ok(self.files.to_vec()) };
+        let Some(filter) = conjunction(filters.to_vec()) else {
+            return Ok(self.files.to_vec());
+        };
         let schema = DFSchema::try_from(self.schema.as_ref().clone())?;
         let filter = session.create_physical_expr(filter, &schema)?;
         let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema));
-        let Some(predicate) = builder.build(filter) else { return Ok(self.files.to_vec()) };
+        let Some(predicate) = builder.build(filter) else {
+            return Ok(self.files.to_vec());
+        };
         let statistics = self.files.iter().map(DataFile::statistics).collect();
-        let keep = predicate.prune(&TableStatistics { table: self, statistics })?;
-        Ok(self.files.iter().zip(keep).filter(|(_, keep)| *keep).map(|(file, _)| file.clone()).collect())
+        let keep = predicate.prune(&TableStatistics {
+            table: self,
+            statistics,
+        })?;
+        Ok(self
+            .files
+            .iter()
+            .zip(keep)
+            .filter(|(_, keep)| *keep)
+            .map(|(file, _)| file.clone())
+            .collect())
     }
 
     fn groups(&self, session: &dyn Session, filters: &[Expr]) -> Result<Vec<FileGroup>> {
@@ -115,8 +138,11 @@ impl PinnedTable {
             return slices
                 .iter()
                 .map(|slice| {
-                    let own = self.files.iter().filter(|file| file.partition_values[0].as_deref() == Some(slice.partition.as_str()));
-                    own.map(|file| self.file(file, Some(slice.slice))).collect::<Result<Vec<_>>>().map(FileGroup::new)
+                    let own = slice
+                        .files
+                        .iter()
+                        .map(|index| self.file(&self.files[*index], Some(slice.slice)));
+                    own.collect::<Result<Vec<_>>>().map(FileGroup::new)
                 })
                 .collect();
         }
@@ -147,7 +173,10 @@ impl TableProvider for PinnedTable {
         TableType::Base
     }
 
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
 
@@ -200,15 +229,31 @@ impl TableStatistics<'_> {
         column: &Column,
         bound: impl Fn(&FileStatistics, &DataType) -> Option<ScalarValue>,
     ) -> Option<ArrayRef> {
-        let data_type = self.table.schema.field_with_name(&column.name).ok()?.data_type();
-        let place = self.table.partition_columns.iter().position(|name| *name == column.name);
-        let values = self.table.files.iter().zip(&self.statistics).map(|(file, statistics)| {
-            let known = match place {
-                Some(place) => partition_value(data_type, file.partition_values[place].as_deref()).ok(),
-                None => bound(statistics, data_type),
-            };
-            known.map_or_else(|| ScalarValue::try_from(data_type), Ok)
-        });
+        let data_type = self
+            .table
+            .schema
+            .field_with_name(&column.name)
+            .ok()?
+            .data_type();
+        let place = self
+            .table
+            .partition_columns
+            .iter()
+            .position(|name| *name == column.name);
+        let values = self
+            .table
+            .files
+            .iter()
+            .zip(&self.statistics)
+            .map(|(file, statistics)| {
+                let known = match place {
+                    Some(place) => {
+                        partition_value(data_type, file.partition_values[place].as_deref()).ok()
+                    }
+                    None => bound(statistics, data_type),
+                };
+                known.map_or_else(|| ScalarValue::try_from(data_type), Ok)
+            });
         ScalarValue::iter_to_array(values.collect::<Result<Vec<_>>>().ok()?).ok()
     }
 }
@@ -227,12 +272,21 @@ impl PruningStatistics for TableStatistics<'_> {
     }
 
     fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
-        let counts = self.statistics.iter().map(|file| file.null_count(&column.name));
+        let counts = self
+            .statistics
+            .iter()
+            .map(|file| file.null_count(&column.name));
         Some(Arc::new(counts.collect::<UInt64Array>()))
     }
 
     fn row_counts(&self) -> Option<ArrayRef> {
-        Some(Arc::new(self.table.files.iter().map(|file| file.rows).collect::<UInt64Array>()))
+        Some(Arc::new(
+            self.table
+                .files
+                .iter()
+                .map(|file| file.rows)
+                .collect::<UInt64Array>(),
+        ))
     }
 
     fn contained(&self, _: &Column, _: &HashSet<ScalarValue>) -> Option<BooleanArray> {

@@ -130,7 +130,13 @@ pub struct WriteNode {
 /// Never in practice; the output schema is constant.
 pub fn write(input: LogicalPlan, spec: Arc<WriteSpec>) -> Result<LogicalPlan> {
     let schema = Arc::new(DFSchema::try_from(output_schema().as_ref().clone())?);
-    Ok(LogicalPlan::Extension(Extension { node: Arc::new(WriteNode { input, spec, schema }) }))
+    Ok(LogicalPlan::Extension(Extension {
+        node: Arc::new(WriteNode {
+            input,
+            spec,
+            schema,
+        }),
+    }))
 }
 
 impl PartialOrd for WriteNode {
@@ -140,7 +146,11 @@ impl PartialOrd for WriteNode {
 }
 
 fn describe(spec: &WriteSpec) -> String {
-    let tables: Vec<_> = spec.targets.iter().map(|target| target.table.sql_name()).collect();
+    let tables: Vec<_> = spec
+        .targets
+        .iter()
+        .map(|target| target.table.sql_name())
+        .collect();
     format!("{} in {} slices", tables.join(", "), spec.slices.len())
 }
 
@@ -162,7 +172,11 @@ impl UserDefinedLogicalNodeCore for WriteNode {
     }
     fn with_exprs_and_inputs(&self, _: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
         let schema = Arc::clone(&self.schema);
-        Ok(Self { input: inputs.swap_remove(0), spec: Arc::clone(&self.spec), schema })
+        Ok(Self {
+            input: inputs.swap_remove(0),
+            spec: Arc::clone(&self.spec),
+            schema,
+        })
     }
     fn necessary_children_exprs(&self, _output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
         Some(vec![(0..self.input.schema().fields().len()).collect()])
@@ -189,7 +203,11 @@ impl WriteExec {
             EmissionType::Final,
             Boundedness::Bounded,
         ));
-        Self { input, spec, properties }
+        Self {
+            input,
+            spec,
+            properties,
+        }
     }
 }
 
@@ -222,14 +240,23 @@ impl ExecutionPlan for WriteExec {
         self: Arc<Self>,
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::new(children.swap_remove(0), Arc::clone(&self.spec))))
+        Ok(Arc::new(Self::new(
+            children.swap_remove(0),
+            Arc::clone(&self.spec),
+        )))
     }
 
     /// The partition number is local to a task and says nothing: a slice is known by its rows.
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
         let mut input = self.input.execute(partition, Arc::clone(&context))?;
         let spec = Arc::clone(&self.spec);
-        let store = context.runtime_env().object_store(ObjectStoreUrl::parse(&spec.store_url)?)?;
+        let store = context
+            .runtime_env()
+            .object_store(ObjectStoreUrl::parse(&spec.store_url)?)?;
         let external = |error: crate::DeltaError| DataFusionError::External(Box::new(error));
         let written = async move {
             let mut writer = SliceWriter::new(Arc::clone(&spec), Arc::clone(&store));
@@ -239,15 +266,29 @@ impl ExecutionPlan for WriteExec {
             let (mut slices, mut rows) = (vec![], vec![]);
             if let Some(manifest) = writer.finish().await.map_err(external)? {
                 let root = Path::from(spec.root.as_str());
-                let manifest = manifest.put(store.as_ref(), &root).await.map_err(external)?;
-                rows.push(manifest.keys.iter().map(|(_, rows)| i64::try_from(*rows).unwrap_or(i64::MAX)).sum::<i64>());
+                let manifest = manifest
+                    .put(store.as_ref(), &root)
+                    .await
+                    .map_err(external)?;
+                rows.push(
+                    manifest
+                        .keys
+                        .iter()
+                        .map(|(_, rows)| i64::try_from(*rows).unwrap_or(i64::MAX))
+                        .sum::<i64>(),
+                );
                 slices.push(manifest.slice);
             }
-            let columns: Vec<arrow::array::ArrayRef> =
-                vec![Arc::new(StringArray::from(slices)), Arc::new(Int64Array::from(rows))];
+            let columns: Vec<arrow::array::ArrayRef> = vec![
+                Arc::new(StringArray::from(slices)),
+                Arc::new(Int64Array::from(rows)),
+            ];
             Ok(RecordBatch::try_new(output_schema(), columns)?)
         };
-        Ok(Box::pin(RecordBatchStreamAdapter::new(output_schema(), futures::stream::once(written))))
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            output_schema(),
+            futures::stream::once(written),
+        )))
     }
 }
 
@@ -269,6 +310,9 @@ impl ExtensionPlanner for WritePlanner {
         let Some(node) = node.as_any().downcast_ref::<WriteNode>() else {
             return Ok(None);
         };
-        Ok(Some(Arc::new(WriteExec::new(Arc::clone(&physical_inputs[0]), Arc::clone(&node.spec)))))
+        Ok(Some(Arc::new(WriteExec::new(
+            Arc::clone(&physical_inputs[0]),
+            Arc::clone(&node.spec),
+        ))))
     }
 }

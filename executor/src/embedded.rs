@@ -1,10 +1,13 @@
 //! DataFusion in this process: plans on the caller's runtime, work on a pool of its own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::catalog::{
+    CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
+};
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -37,6 +40,16 @@ pub struct Embedded {
     runtime_env: Arc<RuntimeEnv>,
     /// `None` only while it is being dropped.
     pool: Option<Runtime>,
+    bytes_queried: AtomicU64,
+}
+
+/// Bytes that the scans of a plan have read.
+fn bytes_scanned(plan: &Arc<dyn ExecutionPlan>) -> u64 {
+    let own = plan
+        .metrics()
+        .and_then(|metrics| metrics.sum_by_name("bytes_scanned"));
+    let below: u64 = plan.children().into_iter().map(bytes_scanned).sum();
+    below + own.map_or(0, |bytes| bytes.as_usize() as u64)
 }
 
 impl Drop for Embedded {
@@ -61,17 +74,32 @@ impl Embedded {
             .enable_all()
             .build()
             .map_err(|error| EngineError::Task(format!("cannot start threads: {error}")))?;
-        let memory = TrackConsumersPool::new(GreedyMemoryPool::new(settings.memory_bytes), NAMED_CONSUMERS);
-        let runtime_env = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(memory)).build_arc()?;
-        Ok(Self { settings, runtime_env, pool: Some(pool) })
+        let memory = TrackConsumersPool::new(
+            GreedyMemoryPool::new(settings.memory_bytes),
+            NAMED_CONSUMERS,
+        );
+        let runtime_env = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(memory))
+            .build_arc()?;
+        Ok(Self {
+            settings,
+            runtime_env,
+            pool: Some(pool),
+            bytes_queried: AtomicU64::new(0),
+        })
     }
 
     fn pool(&self) -> Result<&Runtime, EngineError> {
-        self.pool.as_ref().ok_or_else(|| EngineError::Task("the engine has stopped".to_owned()))
+        self.pool
+            .as_ref()
+            .ok_or_else(|| EngineError::Task("the engine has stopped".to_owned()))
     }
 
     fn query_state(&self) -> Result<SessionState, EngineError> {
-        Ok(state(query_config(self.settings.threads.max(1)), Arc::clone(&self.runtime_env))?)
+        Ok(state(
+            query_config(self.settings.threads.max(1)),
+            Arc::clone(&self.runtime_env),
+        )?)
     }
 
     /// Runs SQL over the given tables, named by schema and table.
@@ -101,7 +129,9 @@ impl Embedded {
         for view in views {
             context.sql(view).await?.collect().await?;
         }
-        let options = datafusion::execution::context::SQLOptions::new().with_allow_ddl(false).with_allow_dml(false);
+        let options = datafusion::execution::context::SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false);
         let frame = context.sql_with_options(text, options).await?;
         let schema = Arc::new(frame.schema().as_arrow().clone());
         let mut batches = self.query(frame.into_unoptimized_plan()).await?;
@@ -111,24 +141,31 @@ impl Embedded {
         Ok(batches)
     }
 
-    async fn run_partitions(&self, plan: Arc<dyn ExecutionPlan>, session: &SessionState, progress: &dyn Progress) -> Result<(), EngineError> {
+    async fn run_partitions(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        session: &SessionState,
+        progress: &dyn Progress,
+    ) -> Result<(), EngineError> {
         let slots = Arc::new(Semaphore::new(self.settings.threads.max(1)));
         let context = session.task_ctx();
         let pool = self.pool()?;
-        let mut running: FuturesUnordered<_> = (0..plan.properties().partitioning.partition_count())
-            .map(|partition| {
-                let (plan, context, slots) = (Arc::clone(&plan), Arc::clone(&context), Arc::clone(&slots));
-                pool.spawn(async move {
-                    // The semaphore is never closed, so a permit always comes.
-                    let _slot = slots.acquire_owned().await;
-                    let mut stream = plan.execute(partition, context)?;
-                    while let Some(batch) = stream.next().await {
-                        batch?;
-                    }
-                    Ok::<_, datafusion::error::DataFusionError>(())
+        let mut running: FuturesUnordered<_> =
+            (0..plan.properties().partitioning.partition_count())
+                .map(|partition| {
+                    let (plan, context, slots) =
+                        (Arc::clone(&plan), Arc::clone(&context), Arc::clone(&slots));
+                    pool.spawn(async move {
+                        // The semaphore is never closed, so a permit always comes.
+                        let _slot = slots.acquire_owned().await;
+                        let mut stream = plan.execute(partition, context)?;
+                        while let Some(batch) = stream.next().await {
+                            batch?;
+                        }
+                        Ok::<_, datafusion::error::DataFusionError>(())
+                    })
                 })
-            })
-            .collect();
+                .collect();
         let mut first: Option<EngineError> = None;
         while let Some(ended) = running.next().await {
             match ended {
@@ -152,7 +189,12 @@ impl Engine for Embedded {
         format!("embedded, {} threads", self.settings.threads)
     }
 
-    async fn run(&self, plan: LogicalPlan, slices: usize, progress: &dyn Progress) -> Result<(), EngineError> {
+    async fn run(
+        &self,
+        plan: LogicalPlan,
+        slices: usize,
+        progress: &dyn Progress,
+    ) -> Result<(), EngineError> {
         let session = state(job_config(slices), Arc::clone(&self.runtime_env))?;
         let physical = session.create_physical_plan(&plan).await?;
         require_one_stage(&physical)?;
@@ -163,7 +205,16 @@ impl Engine for Embedded {
         let session = self.query_state()?;
         let physical = session.create_physical_plan(&plan).await?;
         let context = session.task_ctx();
-        let rows = self.pool()?.spawn(collect(physical, context)).await;
+        let rows = self
+            .pool()?
+            .spawn(collect(Arc::clone(&physical), context))
+            .await;
+        self.bytes_queried
+            .fetch_add(bytes_scanned(&physical), Ordering::Relaxed);
         Ok(rows.map_err(|error| EngineError::Task(error.to_string()))??)
+    }
+
+    fn bytes_queried(&self) -> u64 {
+        self.bytes_queried.load(Ordering::Relaxed)
     }
 }

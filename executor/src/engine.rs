@@ -35,4 +35,7 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// When the plan cannot be planned or run.
     async fn query(&self, plan: LogicalPlan) -> Result<Vec<RecordBatch>, EngineError>;
+
+    /// Bytes of data files that queries have read so far, as the scans themselves counted.
+    fn bytes_queried(&self) -> u64;
 }

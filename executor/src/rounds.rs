@@ -57,12 +57,19 @@ pub async fn run_to_coverage(
         }
     }
     for round in 1.. {
-        let missing: Vec<&Slice> = slices.iter().filter(|slice| !found.contains_key(slice.name.as_str())).collect();
+        let missing: Vec<&Slice> = slices
+            .iter()
+            .filter(|slice| !found.contains_key(slice.name.as_str()))
+            .collect();
         if missing.is_empty() {
             break;
         }
         if round > ROUNDS {
-            return Err(EngineError::Incomplete { missing: missing.len(), wanted: slices.len(), rounds: ROUNDS });
+            return Err(EngineError::Incomplete {
+                missing: missing.len(),
+                wanted: slices.len(),
+                rounds: ROUNDS,
+            });
         }
         let ended = engine.run(plan(&missing)?, missing.len(), progress).await;
         let before = found.len();
@@ -110,6 +117,8 @@ fn verify(slice: &Slice, manifest: &Manifest) -> Result<(), EngineError> {
 }
 
 fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -77,7 +77,9 @@ impl QueryPlanner for Planner {
     ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
         let mut planners = almanac_udfs::operators();
         planners.push(Arc::new(WritePlanner));
-        DefaultPhysicalPlanner::with_extension_planners(planners).create_physical_plan(plan, session).await
+        DefaultPhysicalPlanner::with_extension_planners(planners)
+            .create_physical_plan(plan, session)
+            .await
     }
 }
 
@@ -87,9 +89,18 @@ impl QueryPlanner for Planner {
 /// [`EngineError::NotOneStage`], with the operator's name.
 pub fn require_one_stage(plan: &Arc<dyn ExecutionPlan>) -> Result<(), EngineError> {
     let name = plan.name();
-    let moves = ["Repartition", "Coalesce", "Merge", "Join", "Union", "Interleave"];
+    let moves = [
+        "Repartition",
+        "Coalesce",
+        "Merge",
+        "Join",
+        "Union",
+        "Interleave",
+    ];
     if moves.iter().any(|part| name.contains(part)) && name != "CoalesceBatchesExec" {
-        return Err(EngineError::NotOneStage { operator: name.to_owned() });
+        return Err(EngineError::NotOneStage {
+            operator: name.to_owned(),
+        });
     }
     plan.children().into_iter().try_for_each(require_one_stage)
 }

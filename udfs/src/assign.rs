@@ -9,13 +9,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use almanac_forecasters::Day;
-use async_stream::try_stream;
 use arrow::array::{
-    Array, ArrayRef, AsArray, Date32Array, Float64Builder, Int32Array, Int64Array, ListArray, ListBuilder,
-    RecordBatch, StringArray, UInt32Array, new_null_array,
+    Array, ArrayRef, AsArray, Date32Array, Float64Builder, Int32Array, Int64Array, ListArray,
+    ListBuilder, RecordBatch, StringArray, UInt32Array, new_null_array,
 };
 use arrow::compute::{cast, take};
-use arrow::datatypes::{DataType, Date32Type, Field, Float64Type, Int32Type, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{
+    DataType, Date32Type, Field, Float64Type, Int32Type, Int64Type, Schema, SchemaRef,
+};
+use async_stream::try_stream;
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -108,7 +110,11 @@ impl RowOperator for AssignUnits {
         format!("{} units, {dates} wanted dates", self.units.len())
     }
 
-    fn run(&self, mut input: SendableRecordBatchStream, output: SchemaRef) -> Result<SendableRecordBatchStream> {
+    fn run(
+        &self,
+        mut input: SendableRecordBatchStream,
+        output: SchemaRef,
+    ) -> Result<SendableRecordBatchStream> {
         let schema = Arc::clone(&output);
         let operator = self.clone();
         let stream = try_stream! {
@@ -155,23 +161,51 @@ const BATCH: usize = 8192;
 impl SliceUnits {
     fn open(operator: &AssignUnits, first: &RecordBatch, schema: SchemaRef) -> Result<Self> {
         let id = slice_ids(first)?.value(0);
-        let units: Vec<Unit> = operator.units.iter().filter(|unit| unit.slice == id).cloned().collect();
+        let units: Vec<Unit> = operator
+            .units
+            .iter()
+            .filter(|unit| unit.slice == id)
+            .cloned()
+            .collect();
         if units.is_empty() {
             return exec_err!("slice {id} has rows but no units");
         }
-        let text = |of: fn(&Unit) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(units.iter().map(of))) };
+        let text = |of: fn(&Unit) -> &str| -> ArrayRef {
+            Arc::new(StringArray::from_iter_values(units.iter().map(of)))
+        };
         let keys: Vec<ArrayRef> = vec![
-            Arc::new(units.iter().map(|unit| unit.series_bucket).collect::<Int32Array>()),
+            Arc::new(
+                units
+                    .iter()
+                    .map(|unit| unit.series_bucket)
+                    .collect::<Int32Array>(),
+            ),
             text(|unit| &unit.commodity),
             text(|unit| &unit.model_name),
             text(|unit| &unit.model_version),
-            Arc::new(units.iter().map(|unit| Some(unit.training_date)).collect::<Date32Array>()),
+            Arc::new(
+                units
+                    .iter()
+                    .map(|unit| Some(unit.training_date))
+                    .collect::<Date32Array>(),
+            ),
         ];
         let mut by_commodity: HashMap<String, Vec<u32>> = HashMap::new();
         for (index, unit) in (0..).zip(&units) {
-            by_commodity.entry(unit.commodity.clone()).or_default().push(index);
+            by_commodity
+                .entry(unit.commodity.clone())
+                .or_default()
+                .push(index);
         }
-        Ok(Self { id, units, keys, by_commodity, schema, scanned_rows: 0, scanned_newest: None })
+        Ok(Self {
+            id,
+            units,
+            keys,
+            by_commodity,
+            schema,
+            scanned_rows: 0,
+            scanned_newest: None,
+        })
     }
 
     /// One row for each unit, in the payload's order: the order of the groups, and so of the output.
@@ -181,26 +215,60 @@ impl SliceUnits {
         let dates = |list: Vec<Option<Vec<Option<Day>>>>| -> ArrayRef {
             Arc::new(ListArray::from_iter_primitive::<Date32Type, _, _>(list))
         };
-        let wanted = dates(self.units.iter().map(|unit| Some(unit.wanted.iter().copied().map(Some).collect())).collect());
+        let wanted = dates(
+            self.units
+                .iter()
+                .map(|unit| Some(unit.wanted.iter().copied().map(Some).collect()))
+                .collect(),
+        );
         let closed_days: Vec<Option<Day>> = operator.closed.iter().copied().map(Some).collect();
-        let closed = dates(self.units.iter().map(|unit| (!unit.wanted.is_empty()).then(|| closed_days.clone())).collect());
-        let specs: ArrayRef = Arc::new(StringArray::from_iter_values(self.units.iter().map(|unit| &unit.spec)));
-        let states: ArrayRef = Arc::new(self.units.iter().map(|unit| unit.state.as_deref()).collect::<StringArray>());
-        self.batch(&all, vec![("spec", specs), ("state", states), ("wanted", wanted), ("closed", closed)])
+        let closed = dates(
+            self.units
+                .iter()
+                .map(|unit| (!unit.wanted.is_empty()).then(|| closed_days.clone()))
+                .collect(),
+        );
+        let specs: ArrayRef = Arc::new(StringArray::from_iter_values(
+            self.units.iter().map(|unit| &unit.spec),
+        ));
+        let states: ArrayRef = Arc::new(
+            self.units
+                .iter()
+                .map(|unit| unit.state.as_deref())
+                .collect::<StringArray>(),
+        );
+        self.batch(
+            &all,
+            vec![
+                ("spec", specs),
+                ("state", states),
+                ("wanted", wanted),
+                ("closed", closed),
+            ],
+        )
     }
 
     /// The rows of a batch, once for each unit that may see them.
     fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
         if slice_ids(batch)?.iter().any(|id| id != Some(self.id)) {
-            return exec_err!("a partition holds rows of two slices, {} and another", self.id);
+            return exec_err!(
+                "a partition holds rows of two slices, {} and another",
+                self.id
+            );
         }
-        let column = |name: &str| -> Result<ArrayRef> { Ok(Arc::clone(batch.column(batch.schema_ref().index_of(name)?))) };
+        let column = |name: &str| -> Result<ArrayRef> {
+            Ok(Arc::clone(batch.column(batch.schema_ref().index_of(name)?)))
+        };
         let commodities = cast(&column("commodity")?, &DataType::Utf8)?;
         let commodities = commodities.as_string::<i32>();
         let dates = column("date")?;
         let dates = dates.as_primitive::<Date32Type>();
         let closes = column("close")?;
-        self.scanned_rows += column(TABLE_ROWS)?.as_primitive::<Int64Type>().iter().flatten().sum::<i64>();
+        self.scanned_rows += column(TABLE_ROWS)?
+            .as_primitive::<Int64Type>()
+            .iter()
+            .flatten()
+            .sum::<i64>();
         self.scanned_newest = self.scanned_newest.max(arrow::compute::max(dates));
 
         let mut pairs: (Vec<u32>, Vec<u32>) = (vec![], vec![]);
@@ -232,7 +300,8 @@ impl SliceUnits {
         let mut places: HashMap<&str, usize> = HashMap::new();
         let mut found: Vec<(&str, Vec<u32>)> = vec![];
         for (row, commodity) in (0..).zip(commodities.iter()) {
-            let Some(commodity) = commodity.filter(|name| self.by_commodity.contains_key(*name)) else {
+            let Some(commodity) = commodity.filter(|name| self.by_commodity.contains_key(*name))
+            else {
                 continue;
             };
             let place = *places.entry(commodity).or_insert_with(|| {
@@ -244,23 +313,40 @@ impl SliceUnits {
         found
     }
 
-    fn paired(&self, batch: &RecordBatch, (units, rows): (Vec<u32>, Vec<u32>)) -> Result<RecordBatch> {
+    fn paired(
+        &self,
+        batch: &RecordBatch,
+        (units, rows): (Vec<u32>, Vec<u32>),
+    ) -> Result<RecordBatch> {
         let covariates = self.covariates(batch, &units, &rows)?;
         let (units, rows) = (UInt32Array::from(units), UInt32Array::from(rows));
         let taken = |name: &str| -> Result<ArrayRef> {
-            Ok(take(batch.column(batch.schema_ref().index_of(name)?), &rows, None)?)
+            Ok(take(
+                batch.column(batch.schema_ref().index_of(name)?),
+                &rows,
+                None,
+            )?)
         };
         let (date, close) = (taken("date")?, taken("close")?);
-        self.batch(&units, vec![("date", date), ("close", close), ("covariates", covariates)])
+        self.batch(
+            &units,
+            vec![("date", date), ("close", close), ("covariates", covariates)],
+        )
     }
 
     fn covariates(&self, batch: &RecordBatch, units: &[u32], rows: &[u32]) -> Result<ArrayRef> {
-        if units.iter().all(|unit| self.units[*unit as usize].covariates.is_empty()) {
+        if units
+            .iter()
+            .all(|unit| self.units[*unit as usize].covariates.is_empty())
+        {
             return Ok(new_null_array(&covariates_type(), units.len()));
         }
         let mut columns: HashMap<&str, ArrayRef> = HashMap::new();
         for name in self.units.iter().flat_map(|unit| &unit.covariates) {
-            columns.insert(name, Arc::clone(batch.column(batch.schema_ref().index_of(name)?)));
+            columns.insert(
+                name,
+                Arc::clone(batch.column(batch.schema_ref().index_of(name)?)),
+            );
         }
         let mut lists = ListBuilder::new(Float64Builder::new());
         for (unit, row) in units.iter().zip(rows) {
@@ -268,7 +354,9 @@ impl SliceUnits {
             for name in names {
                 let column = columns[name.as_str()].as_primitive::<Float64Type>();
                 let row = *row as usize;
-                lists.values().append_option(column.is_valid(row).then(|| column.value(row)));
+                lists
+                    .values()
+                    .append_option(column.is_valid(row).then(|| column.value(row)));
             }
             lists.append(!names.is_empty());
         }
@@ -279,12 +367,16 @@ impl SliceUnits {
     fn trailer(&self) -> Result<RecordBatch> {
         let rows: ArrayRef = Arc::new(Int64Array::from(vec![self.scanned_rows]));
         let newest: ArrayRef = Arc::new(Date32Array::from(vec![self.scanned_newest]));
-        self.batch(&UInt32Array::from(vec![0]), vec![(SCANNED_ROWS, rows), (SCANNED_NEWEST, newest)])
+        self.batch(
+            &UInt32Array::from(vec![0]),
+            vec![(SCANNED_ROWS, rows), (SCANNED_NEWEST, newest)],
+        )
     }
 
     /// A batch with the keys of `units`, the columns in `set`, and null in all others.
     fn batch(&self, units: &UInt32Array, set: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(Int32Array::from(vec![self.id; units.len()]))];
+        let mut columns: Vec<ArrayRef> =
+            vec![Arc::new(Int32Array::from(vec![self.id; units.len()]))];
         for key in &self.keys {
             columns.push(take(key, units, None)?);
         }
@@ -301,5 +393,7 @@ impl SliceUnits {
 
 fn slice_ids(batch: &RecordBatch) -> Result<Int32Array> {
     let column = batch.column(batch.schema_ref().index_of(SLICE)?);
-    Ok(cast(column, &DataType::Int32)?.as_primitive::<Int32Type>().clone())
+    Ok(cast(column, &DataType::Int32)?
+        .as_primitive::<Int32Type>()
+        .clone())
 }

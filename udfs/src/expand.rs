@@ -6,12 +6,14 @@ use std::sync::Arc;
 use almanac_forecasters::quantiles::{Summariser, Summary};
 use almanac_forecasters::{Ahead, Day, Digest, Paths, Streams, family};
 use arrow::array::{
-    Array, ArrayRef, AsArray, Date32Array, Float32Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
-    StructArray, new_null_array,
+    Array, ArrayRef, AsArray, Date32Array, Float32Array, Int32Array, Int64Array, ListArray,
+    RecordBatch, StringArray, StructArray, new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, Date32Type, Field, FieldRef, Int32Type, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{
+    DataType, Date32Type, Field, FieldRef, Int32Type, Int64Type, Schema, SchemaRef,
+};
 use async_stream::try_stream;
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
@@ -51,14 +53,25 @@ pub(crate) fn points_type() -> DataType {
 }
 
 fn points_item() -> FieldRef {
-    Arc::new(Field::new_list_field(DataType::Struct(point_fields()), true))
+    Arc::new(Field::new_list_field(
+        DataType::Struct(point_fields()),
+        true,
+    ))
 }
 
 impl RowOperator for ExpandPaths {
     const NAME: &'static str = "ExpandPaths";
 
     fn output_schema(&self, input: &Schema) -> Result<Schema> {
-        for column in [SLICE, "series_bucket", "commodity", "model_name", "model_version", ORIGINS, SCANNED_ROWS] {
+        for column in [
+            SLICE,
+            "series_bucket",
+            "commodity",
+            "model_name",
+            "model_version",
+            ORIGINS,
+            SCANNED_ROWS,
+        ] {
             input.field_with_name(column)?;
         }
         let mut fields = vec![
@@ -72,7 +85,8 @@ impl RowOperator for ExpandPaths {
             Field::new("input_digest", DataType::Utf8, true),
             Field::new("path_id", DataType::Int32, true),
         ];
-        fields.extend((1..=HORIZON).map(|day| Field::new(day_column(day), DataType::Float32, true)));
+        fields
+            .extend((1..=HORIZON).map(|day| Field::new(day_column(day), DataType::Float32, true)));
         fields.extend([
             Field::new(POINTS, points_type(), true),
             Field::new("error_class", DataType::Utf8, true),
@@ -87,7 +101,11 @@ impl RowOperator for ExpandPaths {
         format!("{} paths, {} days", self.paths, self.horizon)
     }
 
-    fn run(&self, mut input: SendableRecordBatchStream, output: SchemaRef) -> Result<SendableRecordBatchStream> {
+    fn run(
+        &self,
+        mut input: SendableRecordBatchStream,
+        output: SchemaRef,
+    ) -> Result<SendableRecordBatchStream> {
         let (operator, schema) = (self.clone(), Arc::clone(&output));
         let stream = try_stream! {
             // Origins are compact; a slice's are put in key order before the first path is drawn.
@@ -143,12 +161,19 @@ struct OriginRow {
 
 impl Units {
     fn of(batch: &RecordBatch) -> Result<Self> {
-        let column = |name: &str| -> Result<&ArrayRef> { Ok(batch.column(batch.schema_ref().index_of(name)?)) };
+        let column = |name: &str| -> Result<&ArrayRef> {
+            Ok(batch.column(batch.schema_ref().index_of(name)?))
+        };
         let scanned_rows = column(SCANNED_ROWS)?.as_primitive::<Int64Type>();
         let newest = column(SCANNED_NEWEST)?.as_primitive::<Date32Type>();
         let scanned = (0..batch.num_rows())
             .find(|row| scanned_rows.is_valid(*row))
-            .map(|row| (scanned_rows.value(row), newest.is_valid(row).then(|| newest.value(row))));
+            .map(|row| {
+                (
+                    scanned_rows.value(row),
+                    newest.is_valid(row).then(|| newest.value(row)),
+                )
+            });
         Ok(Self {
             slice: column(SLICE)?.as_primitive::<Int32Type>().clone(),
             bucket: column("series_bucket")?.as_primitive::<Int32Type>().clone(),
@@ -166,14 +191,25 @@ impl Units {
         for unit in 0..self.origins.len() {
             let list = self.origins.value(unit);
             let list = list.as_struct();
-            let dates = |name: &str| list.column_by_name(name).map(|column| column.as_primitive::<Date32Type>());
-            let texts = |name: &str| list.column_by_name(name).map(|column| column.as_string::<i32>());
-            let (Some(starts), Some(cutoffs)) = (dates("forecast_start_date"), dates("data_cutoff_date")) else {
+            let dates = |name: &str| {
+                list.column_by_name(name)
+                    .map(|column| column.as_primitive::<Date32Type>())
+            };
+            let texts = |name: &str| {
+                list.column_by_name(name)
+                    .map(|column| column.as_string::<i32>())
+            };
+            let (Some(starts), Some(cutoffs)) =
+                (dates("forecast_start_date"), dates("data_cutoff_date"))
+            else {
                 return exec_err!("origins without dates");
             };
-            let (Some(digests), Some(origins), Some(classes), Some(messages)) =
-                (texts("input_digest"), texts("origin"), texts("error_class"), texts("error_message"))
-            else {
+            let (Some(digests), Some(origins), Some(classes), Some(messages)) = (
+                texts("input_digest"),
+                texts("origin"),
+                texts("error_class"),
+                texts("error_message"),
+            ) else {
                 return exec_err!("origins without payload");
             };
             for row in 0..list.len() {
@@ -193,14 +229,16 @@ impl Units {
                 ));
             }
         }
-        rows.sort_by(|(left, a), (right, b)| self.key(*left, a.start).cmp(&self.key(*right, b.start)));
+        rows.sort_by(|(left, a), (right, b)| {
+            self.key(*left, a.start).cmp(&self.key(*right, b.start))
+        });
         Ok(rows)
     }
 
     fn key(&self, unit: usize, start: Day) -> (Option<i32>, &str, &str, &str, Day) {
         let bucket = self.bucket.is_valid(unit).then(|| self.bucket.value(unit));
-        let [version, commodity, model] =
-            [&self.model_version, &self.commodity, &self.model_name].map(|column| column.value(unit));
+        let [version, commodity, model] = [&self.model_version, &self.commodity, &self.model_name]
+            .map(|column| column.value(unit));
         (bucket, version, commodity, model, start)
     }
 }
@@ -232,10 +270,16 @@ impl Drawer {
         }
     }
 
-    fn draw(&mut self, origin: &str, start: Day, mut key: Digest) -> std::result::Result<Drawn, Failure> {
+    fn draw(
+        &mut self,
+        origin: &str,
+        start: Day,
+        mut key: Digest,
+    ) -> std::result::Result<Drawn, Failure> {
         let (origin, state) = Origin::from_json(origin)?;
-        let forecaster =
-            family(&origin.family).ok_or_else(|| Failure::new("parameter", format!("no model family `{}`", origin.family)))?;
+        let forecaster = family(&origin.family).ok_or_else(|| {
+            Failure::new("parameter", format!("no model family `{}`", origin.family))
+        })?;
         key.add_u64(origin.seed);
         let horizon = self.operator.horizon.min(origin.steps.len());
         let shown = &origin.steps[..horizon];
@@ -243,12 +287,24 @@ impl Drawer {
         let regressors: Vec<Vec<f64>> = origin
             .regressors
             .iter()
-            .map(|column| column.iter().take(steps).map(|value| value.unwrap_or(f64::NAN)).collect())
+            .map(|column| {
+                column
+                    .iter()
+                    .take(steps)
+                    .map(|value| value.unwrap_or(f64::NAN))
+                    .collect()
+            })
             .collect();
-        let ahead = Ahead { steps, regressors: &regressors };
+        let ahead = Ahead {
+            steps,
+            regressors: &regressors,
+        };
         let count = self.operator.paths;
         let paths = forecaster.simulate(&state, ahead, count, &Streams::new(&key))?;
-        let last = origin.range.last().ok_or_else(|| Failure::new("state_corrupt", "a state without a last value"))?;
+        let last = origin
+            .range
+            .last()
+            .ok_or_else(|| Failure::new("state_corrupt", "a state without a last value"))?;
 
         // Step 0 is the last close; a closed day shows the step before it again.
         let mut columns: Vec<Option<(ArrayRef, Summary)>> = vec![None; steps + 1];
@@ -270,20 +326,34 @@ impl Drawer {
         Ok(Drawn { days, points })
     }
 
-    fn column(&mut self, values: Vec<f32>, step: usize, origin: &Origin) -> std::result::Result<(ArrayRef, Summary), Failure> {
-        let summary = self
-            .summariser
-            .summarise(&values)
-            .ok_or_else(|| Failure::new("absurd", format!("a path is not finite at step {step}")))?;
+    fn column(
+        &mut self,
+        values: Vec<f32>,
+        step: usize,
+        origin: &Origin,
+    ) -> std::result::Result<(ArrayRef, Summary), Failure> {
+        let summary = self.summariser.summarise(&values).ok_or_else(|| {
+            Failure::new("absurd", format!("a path is not finite at step {step}"))
+        })?;
         let lowest = values.iter().copied().fold(f32::INFINITY, f32::min);
         let median = crate::points::quantile(&summary, 0.5);
-        match origin.range.objection(step, lowest, median).filter(|_| step > 0) {
+        match origin
+            .range
+            .objection(step, lowest, median)
+            .filter(|_| step > 0)
+        {
             Some(objection) => Err(Failure::new("absurd", objection)),
             None => Ok((Arc::new(Float32Array::from(values)), summary)),
         }
     }
 
-    fn batch(&self, units: &Units, unit: usize, row: &OriginRow, drawn: Drawn) -> Result<RecordBatch> {
+    fn batch(
+        &self,
+        units: &Units,
+        unit: usize,
+        row: &OriginRow,
+        drawn: Drawn,
+    ) -> Result<RecordBatch> {
         let count = self.operator.paths;
         let mut columns = keys(units, unit, row, count);
         columns.push(Arc::new(Int32Array::from_iter_values((1..).take(count))));
@@ -291,18 +361,39 @@ impl Drawer {
         let lengths = std::iter::once(drawn.points.len()).chain(std::iter::repeat_n(0, count - 1));
         let first_only = NullBuffer::from_iter((0..count).map(|path| path == 0));
         let offsets = OffsetBuffer::from_lengths(lengths);
-        let lists = ListArray::try_new(points_item(), offsets, Arc::new(drawn.points), Some(first_only))?;
+        let lists = ListArray::try_new(
+            points_item(),
+            offsets,
+            Arc::new(drawn.points),
+            Some(first_only),
+        )?;
         columns.push(Arc::new(lists));
-        columns.extend([new_null_array(&DataType::Utf8, count), new_null_array(&DataType::Utf8, count)]);
+        columns.extend([
+            new_null_array(&DataType::Utf8, count),
+            new_null_array(&DataType::Utf8, count),
+        ]);
         columns.extend(scanned(units.scanned, count));
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
-    fn failure(&self, units: &Units, unit: usize, row: &OriginRow, failure: &Failure) -> Result<RecordBatch> {
+    fn failure(
+        &self,
+        units: &Units,
+        unit: usize,
+        row: &OriginRow,
+        failure: &Failure,
+    ) -> Result<RecordBatch> {
         let mut columns = keys(units, unit, row, 1);
         let set = columns.len();
-        columns.extend(self.schema.fields()[set..].iter().map(|field| new_null_array(field.data_type(), 1)));
-        for (name, text) in [("error_class", &failure.class), ("error_message", &failure.message)] {
+        columns.extend(
+            self.schema.fields()[set..]
+                .iter()
+                .map(|field| new_null_array(field.data_type(), 1)),
+        );
+        for (name, text) in [
+            ("error_class", &failure.class),
+            ("error_message", &failure.message),
+        ] {
             columns[self.schema.index_of(name)?] = Arc::new(StringArray::from(vec![text.as_str()]));
         }
         let first = self.schema.index_of(SCANNED_ROWS)?;
@@ -317,7 +408,11 @@ fn stored(paths: &Paths, step: usize, count: usize, last: f64) -> Vec<f32> {
     #[expect(clippy::cast_possible_truncation, reason = "paths are stored as FLOAT")]
     match step {
         0 => vec![last as f32; count],
-        step => paths.step(step - 1).iter().map(|value| *value as f32).collect(),
+        step => paths
+            .step(step - 1)
+            .iter()
+            .map(|value| *value as f32)
+            .collect(),
     }
 }
 
@@ -333,8 +428,15 @@ fn stream_key(units: &Units, unit: usize, start: Day) -> Digest {
 
 /// Slice and key columns, `data_cutoff_date` and `input_digest`, repeated.
 fn keys(units: &Units, unit: usize, row: &OriginRow, count: usize) -> Vec<ArrayRef> {
-    let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(std::iter::repeat_n(value, count))) };
-    let bucket = units.bucket.is_valid(unit).then(|| units.bucket.value(unit));
+    let text = |value: &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
+            value, count,
+        )))
+    };
+    let bucket = units
+        .bucket
+        .is_valid(unit)
+        .then(|| units.bucket.value(unit));
     vec![
         Arc::new(Int32Array::from(vec![units.slice.value(unit); count])),
         Arc::new(Int32Array::from(vec![bucket; count])),
@@ -343,12 +445,17 @@ fn keys(units: &Units, unit: usize, row: &OriginRow, count: usize) -> Vec<ArrayR
         text(units.model_version.value(unit)),
         Arc::new(Date32Array::from(vec![row.start; count])),
         Arc::new(Date32Array::from(vec![row.cutoff; count])),
-        row.digest.as_deref().map_or_else(|| new_null_array(&DataType::Utf8, count), text),
+        row.digest
+            .as_deref()
+            .map_or_else(|| new_null_array(&DataType::Utf8, count), text),
     ]
 }
 
 fn scanned(scanned: Option<(i64, Option<Day>)>, count: usize) -> [ArrayRef; 2] {
     let rows = scanned.map(|(rows, _)| rows);
     let newest = scanned.and_then(|(_, newest)| newest);
-    [Arc::new(Int64Array::from(vec![rows; count])), Arc::new(Date32Array::from(vec![newest; count]))]
+    [
+        Arc::new(Int64Array::from(vec![rows; count])),
+        Arc::new(Date32Array::from(vec![newest; count])),
+    ]
 }

@@ -11,7 +11,10 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(class: &str, message: impl Into<String>) -> Self {
-        Self { class: class.to_owned(), message: message.into() }
+        Self {
+            class: class.to_owned(),
+            message: message.into(),
+        }
     }
 }
 

@@ -8,12 +8,16 @@
 use std::sync::Arc;
 
 use almanac_forecasters::{Calendar, Day, Digest, Series, TradingDays, date};
-use arrow::array::{ArrayRef, AsArray, ListArray, StringBuilder, StructArray, Date32Builder, Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Date32Builder, ListArray, StringBuilder, StructArray,
+};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Date32Type, Field, FieldRef, Fields};
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
+};
 
 use crate::failure::{Failure, guarded};
 use crate::observations::Observations;
@@ -41,7 +45,10 @@ pub fn origin_fields() -> Fields {
 }
 
 fn origins_item() -> FieldRef {
-    Arc::new(Field::new_list_field(DataType::Struct(origin_fields()), true))
+    Arc::new(Field::new_list_field(
+        DataType::Struct(origin_fields()),
+        true,
+    ))
 }
 
 /// The aggregate.
@@ -66,7 +73,9 @@ impl Default for Forecast {
             dates_type(),
             dates_type(),
         ];
-        Self { signature: Signature::exact(arguments, Volatility::Immutable) }
+        Self {
+            signature: Signature::exact(arguments, Volatility::Immutable),
+        }
     }
 }
 
@@ -84,7 +93,9 @@ impl AggregateUDFImpl for Forecast {
         Ok(Box::new(ForecastAccumulator::default()))
     }
     fn state_fields(&self, _: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let field = |name: &str, data_type| Arc::new(Field::new(format!("forecast[{name}]"), data_type, true));
+        let field = |name: &str, data_type| {
+            Arc::new(Field::new(format!("forecast[{name}]"), data_type, true))
+        };
         Ok(vec![
             field("spec", DataType::Utf8),
             field("state", DataType::Utf8),
@@ -120,7 +131,9 @@ fn enter_dates(slot: &mut Option<Vec<Day>>, column: &ArrayRef, what: &str) -> Re
 
 fn dates_scalar(dates: Option<&[Day]>) -> ScalarValue {
     let list = dates.map(|dates| dates.iter().map(|date| Some(*date)).collect::<Vec<_>>());
-    ScalarValue::List(Arc::new(ListArray::from_iter_primitive::<Date32Type, _, _>([list])))
+    ScalarValue::List(Arc::new(
+        ListArray::from_iter_primitive::<Date32Type, _, _>([list]),
+    ))
 }
 
 impl Accumulator for ForecastAccumulator {
@@ -150,7 +163,11 @@ impl Accumulator for ForecastAccumulator {
         enter_once(&mut self.state, &states[1], "state")?;
         let [dates, closes, covariates] = [2, 3, 4].map(|column| states[column].as_list::<i32>());
         for row in 0..states[0].len() {
-            self.rows.merge(&dates.value(row), &closes.value(row), &covariates.value(row))?;
+            self.rows.merge(
+                &dates.value(row),
+                &closes.value(row),
+                &covariates.value(row),
+            )?;
         }
         enter_dates(&mut self.wanted, &states[5], "wanted")?;
         enter_dates(&mut self.closed, &states[6], "closed")
@@ -162,7 +179,8 @@ impl Accumulator for ForecastAccumulator {
         wanted.dedup();
         let origins = self.origins(&wanted);
         let mut cutoffs = Date32Builder::with_capacity(wanted.len());
-        let [mut digests, mut payloads, mut classes, mut messages] = [(); 4].map(|()| StringBuilder::new());
+        let [mut digests, mut payloads, mut classes, mut messages] =
+            [(); 4].map(|()| StringBuilder::new());
         for origin in &origins {
             let made = origin.as_ref().ok();
             let failure = origin.as_ref().err();
@@ -187,8 +205,16 @@ impl Accumulator for ForecastAccumulator {
     }
 
     fn size(&self) -> usize {
-        let texts = [&self.spec, &self.state].into_iter().flatten().map(String::capacity).sum::<usize>();
-        let days = [&self.wanted, &self.closed].into_iter().flatten().map(Vec::capacity).sum::<usize>();
+        let texts = [&self.spec, &self.state]
+            .into_iter()
+            .flatten()
+            .map(String::capacity)
+            .sum::<usize>();
+        let days = [&self.wanted, &self.closed]
+            .into_iter()
+            .flatten()
+            .map(Vec::capacity)
+            .sum::<usize>();
         size_of_val(self) + texts + days * size_of::<Day>() + self.rows.size()
     }
 }
@@ -218,7 +244,8 @@ impl ForecastAccumulator {
                 Some(failure) => Err(failure.clone()),
                 None => {
                     // A state that could not take an observation has no later dates either.
-                    guarded(|| walk.advance(*day)).inspect_err(|failure| broken = Some(failure.clone()))?;
+                    guarded(|| walk.advance(*day))
+                        .inspect_err(|failure| broken = Some(failure.clone()))?;
                     guarded(|| walk.origin(*day))
                 }
             })
@@ -248,7 +275,13 @@ impl<'a> Walk<'a> {
         rows.sort()?;
         let spec = ModelSpec::parse(spec)?;
         let fit = Fit::from_json(state)?;
-        Ok(Self { spec, fit, rows, trading: TradingDays::new(closed), taken: 0 })
+        Ok(Self {
+            spec,
+            fit,
+            rows,
+            trading: TradingDays::new(closed),
+            taken: 0,
+        })
     }
 
     /// Takes in every row dated before `day`.
@@ -278,9 +311,16 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let regressors = align(self.rows, &dates, &self.spec);
-        let recent = Series { dates: &dates, values: &values, regressors: &regressors };
+        let recent = Series {
+            dates: &dates,
+            values: &values,
+            regressors: &regressors,
+        };
         self.fit.state = self.spec.forecaster()?.condition(&self.fit.state, recent)?;
-        dates.iter().zip(&values).for_each(|(date, value)| self.fit.observe(*date, *value));
+        dates
+            .iter()
+            .zip(&values)
+            .for_each(|(date, value)| self.fit.observe(*date, *value));
         Ok(())
     }
 
@@ -308,7 +348,11 @@ impl<'a> Walk<'a> {
             dated: !observed,
         };
         let origin = origin.to_json(&self.fit.state);
-        Ok(Made { cutoff: self.fit.around.cutoff, digest: self.fit.around.digest, origin })
+        Ok(Made {
+            cutoff: self.fit.around.cutoff,
+            digest: self.fit.around.digest,
+            origin,
+        })
     }
 
     /// The step that each day of the horizon shows, and the date of each step. Missing days on
@@ -323,7 +367,11 @@ impl<'a> Walk<'a> {
             }
             Calendar::Daily | Calendar::Observed => Box::new(|_| true),
         };
-        let first = if self.spec.calendar == Calendar::Observed { day } else { self.fit.around.last_date + 1 };
+        let first = if self.spec.calendar == Calendar::Observed {
+            day
+        } else {
+            self.fit.around.last_date + 1
+        };
         let step_days: Vec<Day> = (first..=last_day).filter(|date| open(*date)).collect();
         let steps = (day..=last_day)
             .map(|date| {
@@ -348,7 +396,9 @@ impl<'a> Walk<'a> {
                     Projection::Seasonal => self.same_day_of_year(column, *step),
                     Projection::Linear => self.trend(column, *step, day),
                 });
-                values.map(|value| value.is_finite().then_some(value)).collect()
+                values
+                    .map(|value| value.is_finite().then_some(value))
+                    .collect()
             })
             .collect()
     }
@@ -391,9 +441,15 @@ impl<'a> Walk<'a> {
         let count = points.len() as f64;
         let mean_x = points.iter().map(|(x, _)| x).sum::<f64>() / count;
         let mean_y = points.iter().map(|(_, y)| y).sum::<f64>() / count;
-        let spread = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum::<f64>();
-        let slope = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum::<f64>() / spread;
+        let spread = points
+            .iter()
+            .map(|(x, _)| (x - mean_x).powi(2))
+            .sum::<f64>();
+        let slope = points
+            .iter()
+            .map(|(x, y)| (x - mean_x) * (y - mean_y))
+            .sum::<f64>()
+            / spread;
         mean_y + slope * (f64::from(step - newest) - mean_x)
     }
 }
-

@@ -8,7 +8,7 @@ pub mod assign;
 pub mod expand;
 mod failure;
 pub mod forecast;
-mod observations;
+pub mod observations;
 pub mod operator;
 mod origin;
 pub mod points;
@@ -29,7 +29,11 @@ use datafusion::physical_planner::ExtensionPlanner;
 /// Every aggregate of this crate. Registration, help and workers read this list.
 #[must_use]
 pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
-    vec![train::train(), forecast::forecast(), region_mean::region_mean()]
+    vec![
+        train::train(),
+        forecast::forecast(),
+        region_mean::region_mean(),
+    ]
 }
 
 /// Makes the functions of this crate known by name.

@@ -1,5 +1,7 @@
 //! The rows of one group, gathered batch by batch and put in date order once.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use almanac_forecasters::{Day, Digest};
 use arrow::array::{Array, ArrayRef, AsArray, ListArray};
 use arrow::datatypes::{Date32Type, Float64Type};
@@ -21,7 +23,12 @@ pub struct Observations {
 
 impl Observations {
     /// Takes the rows of a batch in which the date is set.
-    pub fn push(&mut self, dates: &ArrayRef, closes: &ArrayRef, covariates: Option<&ArrayRef>) -> Result<()> {
+    pub(crate) fn push(
+        &mut self,
+        dates: &ArrayRef,
+        closes: &ArrayRef,
+        covariates: Option<&ArrayRef>,
+    ) -> Result<()> {
         let dates = dates.as_primitive::<Date32Type>();
         let closes = closes.as_primitive::<Float64Type>();
         let covariates = covariates.and_then(|array| array.as_list_opt::<i32>());
@@ -33,9 +40,17 @@ impl Observations {
                 self.push_covariates(lists, row)?;
             }
             self.dates.push(dates.value(row));
-            self.closes.push(if closes.is_valid(row) { closes.value(row) } else { f64::NAN });
+            self.closes.push(if closes.is_valid(row) {
+                closes.value(row)
+            } else {
+                f64::NAN
+            });
         }
-        if let Some(column) = self.covariates.iter().find(|column| column.len() != self.dates.len()) {
+        if let Some(column) = self
+            .covariates
+            .iter()
+            .find(|column| column.len() != self.dates.len())
+        {
             return exec_err!(
                 "covariates are given for {} of {} rows of a group",
                 column.len(),
@@ -59,30 +74,50 @@ impl Observations {
             );
         }
         for (index, column) in self.covariates.iter_mut().enumerate() {
-            column.push(if values.is_valid(index) { values.value(index) } else { f64::NAN });
+            column.push(if values.is_valid(index) {
+                values.value(index)
+            } else {
+                f64::NAN
+            });
         }
         Ok(())
     }
 
     /// The partial state's three columns: dates, closes and the covariates one after another.
-    pub fn to_state(&self) -> [ScalarValue; 3] {
+    pub(crate) fn to_state(&self) -> [ScalarValue; 3] {
         let list = |values: Vec<Option<f64>>| {
-            ScalarValue::List(std::sync::Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>([
-                Some(values),
-            ])))
+            ScalarValue::List(std::sync::Arc::new(ListArray::from_iter_primitive::<
+                Float64Type,
+                _,
+                _,
+            >([Some(values)])))
         };
         let dates = ListArray::from_iter_primitive::<Date32Type, _, _>([Some(
-            self.dates.iter().map(|date| Some(*date)).collect::<Vec<_>>(),
+            self.dates
+                .iter()
+                .map(|date| Some(*date))
+                .collect::<Vec<_>>(),
         )]);
         [
             ScalarValue::List(std::sync::Arc::new(dates)),
             list(self.closes.iter().map(|value| Some(*value)).collect()),
-            list(self.covariates.iter().flatten().map(|value| Some(*value)).collect()),
+            list(
+                self.covariates
+                    .iter()
+                    .flatten()
+                    .map(|value| Some(*value))
+                    .collect(),
+            ),
         ]
     }
 
     /// Adds one partial state, as [`Observations::to_state`] made it.
-    pub fn merge(&mut self, dates: &ArrayRef, closes: &ArrayRef, covariates: &ArrayRef) -> Result<()> {
+    pub(crate) fn merge(
+        &mut self,
+        dates: &ArrayRef,
+        closes: &ArrayRef,
+        covariates: &ArrayRef,
+    ) -> Result<()> {
         let dates = dates.as_primitive::<Date32Type>().values();
         let closes = closes.as_primitive::<Float64Type>().values();
         let covariates = covariates.as_primitive::<Float64Type>().values();
@@ -96,7 +131,11 @@ impl Observations {
         if columns != self.covariates.len() {
             return exec_err!("partial states disagree on the number of covariates");
         }
-        for (column, values) in self.covariates.iter_mut().zip(covariates.chunks(dates.len())) {
+        for (column, values) in self
+            .covariates
+            .iter_mut()
+            .zip(covariates.chunks(dates.len()))
+        {
             column.extend_from_slice(values);
         }
         self.dates.extend_from_slice(dates);
@@ -105,15 +144,19 @@ impl Observations {
     }
 
     /// Bytes held.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.dates.capacity() * size_of::<Day>()
             + self.closes.capacity() * size_of::<f64>()
-            + self.covariates.iter().map(|column| column.capacity() * size_of::<f64>()).sum::<usize>()
+            + self
+                .covariates
+                .iter()
+                .map(|column| column.capacity() * size_of::<f64>())
+                .sum::<usize>()
     }
 
     /// Puts the rows in date order and refuses a date that stands twice: that is what doubled
     /// input would look like.
-    pub fn sort(&mut self) -> Result<(), Failure> {
+    pub(crate) fn sort(&mut self) -> Result<(), Failure> {
         if !self.dates.is_sorted() {
             let mut order: Vec<usize> = (0..self.dates.len()).collect();
             order.sort_unstable_by_key(|index| self.dates[*index]);
@@ -126,20 +169,25 @@ impl Observations {
         match self.dates.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(Failure::new(
                 "duplicate_date",
-                format!("{} stands twice in the history", almanac_forecasters::date::format(pair[0])),
+                format!(
+                    "{} stands twice in the history",
+                    almanac_forecasters::date::format(pair[0])
+                ),
             )),
             None => Ok(()),
         }
     }
 
     /// Index of the first row dated on or after `day`.
-    pub fn rows_before(&self, day: Day) -> usize {
+    pub(crate) fn rows_before(&self, day: Day) -> usize {
         self.dates.partition_point(|date| *date < day)
     }
 
     /// Adds row `index` to a running digest of the inputs.
-    pub fn digest_row(&self, digest: &mut Digest, index: usize) {
-        if self.closes[index].is_nan() && self.covariates.iter().all(|column| column[index].is_nan()) {
+    pub(crate) fn digest_row(&self, digest: &mut Digest, index: usize) {
+        if self.closes[index].is_nan()
+            && self.covariates.iter().all(|column| column[index].is_nan())
+        {
             return;
         }
         digest.add_u64(u64::from(self.dates[index].cast_unsigned()));
@@ -149,20 +197,38 @@ impl Observations {
         }
     }
 
+    /// For each day the digest of all rows dated before it. The rows are in date order.
+    #[must_use]
+    pub fn digests_before(&self, days: &BTreeSet<Day>) -> BTreeMap<Day, Digest> {
+        let mut digest = Digest::new();
+        let mut taken = 0;
+        let mut digests = BTreeMap::new();
+        for day in days {
+            let end = self.rows_before(*day);
+            (taken..end).for_each(|index| self.digest_row(&mut digest, index));
+            taken = end;
+            digests.insert(*day, digest);
+        }
+        digests
+    }
+
     /// The newest date before row `end` on which anything was observed.
-    pub fn newest_before(&self, end: usize) -> Option<Day> {
+    pub(crate) fn newest_before(&self, end: usize) -> Option<Day> {
         (0..end)
             .rev()
             .find(|index| {
                 !self.closes[*index].is_nan()
-                    || self.covariates.iter().any(|column| !column[*index].is_nan())
+                    || self
+                        .covariates
+                        .iter()
+                        .any(|column| !column[*index].is_nan())
             })
             .map(|index| self.dates[index])
     }
 
     /// The covariates as a model may know them on `day`, from rows before index `end`: for each the
     /// newest value dated on or before `day - lag`, carried at most `carry_days`; NaN when missing.
-    pub fn known_covariates(&self, day: Day, end: usize, spec: &ModelSpec) -> Vec<f64> {
+    pub(crate) fn known_covariates(&self, day: Day, end: usize, spec: &ModelSpec) -> Vec<f64> {
         let newest = day - spec.lag_days;
         let last = self.dates[..end].partition_point(|date| *date <= newest);
         self.covariates

@@ -53,7 +53,9 @@ pub trait RowOperator: Debug + Clone + PartialEq + Eq + Hash + Send + Sync + 'st
 /// # Errors
 /// When the input lacks a column that the operator needs.
 pub fn apply<T: RowOperator>(input: LogicalPlan, operator: T) -> Result<LogicalPlan> {
-    Ok(LogicalPlan::Extension(Extension { node: Arc::new(OperatorNode::new(input, operator)?) }))
+    Ok(LogicalPlan::Extension(Extension {
+        node: Arc::new(OperatorNode::new(input, operator)?),
+    }))
 }
 
 /// The logical node of a row operator.
@@ -68,7 +70,11 @@ pub struct OperatorNode<T: RowOperator> {
 impl<T: RowOperator> OperatorNode<T> {
     fn new(input: LogicalPlan, operator: T) -> Result<Self> {
         let schema = operator.output_schema(input.schema().as_arrow())?;
-        Ok(Self { input, operator, schema: Arc::new(DFSchema::try_from(schema)?) })
+        Ok(Self {
+            input,
+            operator,
+            schema: Arc::new(DFSchema::try_from(schema)?),
+        })
     }
 }
 
@@ -126,7 +132,11 @@ impl<T: RowOperator> OperatorExec<T> {
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
-        Ok(Self { input, operator, properties })
+        Ok(Self {
+            input,
+            operator,
+            properties,
+        })
     }
 }
 
@@ -178,14 +188,18 @@ impl<T: RowOperator> ExecutionPlan for OperatorExec<T> {
         self: Arc<Self>,
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::try_new(children.swap_remove(0), self.operator.clone())?))
+        Ok(Arc::new(Self::try_new(
+            children.swap_remove(0),
+            self.operator.clone(),
+        )?))
     }
     fn execute(
         &self,
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        self.operator.run(self.input.execute(partition, context)?, self.schema())
+        self.operator
+            .run(self.input.execute(partition, context)?, self.schema())
     }
 }
 

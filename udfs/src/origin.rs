@@ -52,7 +52,9 @@ impl Range {
     pub fn objection(&self, step: usize, lowest: f32, median: f64) -> Option<String> {
         const TIMES: f64 = 5.0;
         if self.positive && lowest < 0.0 {
-            return Some(format!("a path reaches {lowest} at step {step}, every observation is positive"));
+            return Some(format!(
+                "a path reaches {lowest} at step {step}, every observation is positive"
+            ));
         }
         let last = *self.newest.back()?;
         let largest = self.largest_move[step.clamp(1, LONGEST_MOVE) - 1];
@@ -97,21 +99,37 @@ pub struct Around {
 impl Fit {
     pub fn of(state: State, dates: &[Day], values: &[f64], cutoff: Day, digest: Digest) -> Self {
         let last_date = dates.last().copied().unwrap_or(cutoff);
-        Self { state, around: Around { last_date, cutoff, digest, range: Range::of(values) } }
+        Self {
+            state,
+            around: Around {
+                last_date,
+                cutoff,
+                digest,
+                range: Range::of(values),
+            },
+        }
     }
 
     /// JSON that begins with the model's name and the format's version.
     pub fn to_json(&self) -> String {
-        format!("{{{},{}}}", header(&self.state), spliced(&self.around, &self.state))
+        format!(
+            "{{{},{}}}",
+            header(&self.state),
+            spliced(&self.around, &self.state)
+        )
     }
 
     pub fn from_json(text: &str) -> Result<Self, Failure> {
-        let corrupt = |reason: &str| Failure::new("state_corrupt", format!("stored state: {reason}"));
+        let corrupt =
+            |reason: &str| Failure::new("state_corrupt", format!("stored state: {reason}"));
         let (around, state) = unspliced(text).map_err(|reason| corrupt(&reason))?;
         let state = State::from_text(state)?;
         if !text.starts_with(&format!("{{{},", header(&state))) {
             let found: String = text.chars().take(60).collect();
-            let message = format!("stored state begins `{found}`, this build reads `{{{}`", header(&state));
+            let message = format!(
+                "stored state begins `{found}`, this build reads `{{{}`",
+                header(&state)
+            );
             return Err(Failure::new("state_format", message));
         }
         Ok(Self { state, around })
@@ -138,9 +156,14 @@ fn unspliced<T: DeserializeOwned>(text: &str) -> Result<(T, String), String> {
     const AROUND: &str = "\"around\":";
     let start = text.find(AROUND).ok_or("it has no `around`")? + AROUND.len();
     let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter::<T>();
-    let around = values.next().ok_or("it ends early")?.map_err(|error| error.to_string())?;
+    let around = values
+        .next()
+        .ok_or("it ends early")?
+        .map_err(|error| error.to_string())?;
     let rest = &text[start + values.byte_offset()..];
-    let state = rest.strip_prefix(",\"state\":").and_then(|rest| rest.strip_suffix('}'));
+    let state = rest
+        .strip_prefix(",\"state\":")
+        .and_then(|rest| rest.strip_suffix('}'));
     Ok((around, state.ok_or("it has no `state`")?.to_owned()))
 }
 
@@ -167,8 +190,8 @@ impl Origin {
     }
 
     pub fn from_json(text: &str) -> Result<(Self, State), Failure> {
-        let (origin, state) =
-            unspliced(text).map_err(|reason| Failure::new("state_corrupt", format!("origin: {reason}")))?;
+        let (origin, state) = unspliced(text)
+            .map_err(|reason| Failure::new("state_corrupt", format!("origin: {reason}")))?;
         Ok((origin, State::from_text(state)?))
     }
 }

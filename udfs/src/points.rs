@@ -48,10 +48,24 @@ pub fn point_fields() -> Fields {
 pub fn points(start: Option<Day>, days: &[Summary]) -> Result<StructArray> {
     let ahead = || 1i32..;
     let mut columns: Vec<ArrayRef> = vec![
-        Arc::new(days.iter().zip(0..).map(|(_, k)| start.map(|day| day + k)).collect::<Date32Array>()),
-        Arc::new(days.iter().zip(ahead()).map(|(_, k)| Some(k)).collect::<Int32Array>()),
-        Arc::new(Float64Array::from_iter_values(days.iter().map(|day| day.mean))),
-        Arc::new(Float64Array::from_iter_values(days.iter().map(|day| day.std))),
+        Arc::new(
+            days.iter()
+                .zip(0..)
+                .map(|(_, k)| start.map(|day| day + k))
+                .collect::<Date32Array>(),
+        ),
+        Arc::new(
+            days.iter()
+                .zip(ahead())
+                .map(|(_, k)| Some(k))
+                .collect::<Int32Array>(),
+        ),
+        Arc::new(Float64Array::from_iter_values(
+            days.iter().map(|day| day.mean),
+        )),
+        Arc::new(Float64Array::from_iter_values(
+            days.iter().map(|day| day.std),
+        )),
     ];
     for (_, level) in QUANTILES {
         let values = days.iter().map(|day| quantile(day, level));

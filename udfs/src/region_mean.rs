@@ -9,7 +9,9 @@ use arrow::array::{Array, ArrayRef, AsArray, ListArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
+};
 
 /// The aggregate's name in SQL and in plans.
 pub const NAME: &str = "region_mean";
@@ -41,7 +43,11 @@ impl AggregateUDFImpl for RegionMean {
     }
     fn state_fields(&self, _: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         let list = DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true)));
-        Ok(vec![Arc::new(Field::new("region_mean[values]", list, true))])
+        Ok(vec![Arc::new(Field::new(
+            "region_mean[values]",
+            list,
+            true,
+        ))])
     }
 }
 
@@ -50,7 +56,8 @@ struct Values(Vec<f64>);
 
 impl Accumulator for Values {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.0.extend(values[0].as_primitive::<Float64Type>().iter().flatten());
+        self.0
+            .extend(values[0].as_primitive::<Float64Type>().iter().flatten());
         Ok(())
     }
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
@@ -61,7 +68,13 @@ impl Accumulator for Values {
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         let lists = states[0].as_list::<i32>();
         for row in (0..lists.len()).filter(|row| lists.is_valid(*row)) {
-            self.0.extend(lists.value(row).as_primitive::<Float64Type>().iter().flatten());
+            self.0.extend(
+                lists
+                    .value(row)
+                    .as_primitive::<Float64Type>()
+                    .iter()
+                    .flatten(),
+            );
         }
         Ok(())
     }

@@ -119,8 +119,9 @@ impl ModelSpec {
     /// Reads JSON, or a catalog key or family name standing for its defaults.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         if text.trim_start().starts_with('{') {
-            return serde_json::from_str(text)
-                .map_err(|error| Failure::new("parameter", format!("model specification: {error}")));
+            return serde_json::from_str(text).map_err(|error| {
+                Failure::new("parameter", format!("model specification: {error}"))
+            });
         }
         if let Some(entry) = catalog().iter().find(|entry| entry.key == text) {
             let mut spec = Self::of_family(entry.family.name());

@@ -30,7 +30,12 @@ pub struct SummarizePaths {
 }
 
 /// The columns that tell keys apart.
-const KEY: [&str; 4] = ["commodity", "model_name", "model_version", "forecast_start_date"];
+const KEY: [&str; 4] = [
+    "commodity",
+    "model_name",
+    "model_version",
+    "forecast_start_date",
+];
 
 impl RowOperator for SummarizePaths {
     const NAME: &'static str = "SummarizePaths";
@@ -41,7 +46,10 @@ impl RowOperator for SummarizePaths {
             input.field_with_name(column)?;
         }
         let kept = input.index_of("path_id")?;
-        let mut fields: Vec<Field> = input.fields()[..kept].iter().map(|field| field.as_ref().clone()).collect();
+        let mut fields: Vec<Field> = input.fields()[..kept]
+            .iter()
+            .map(|field| field.as_ref().clone())
+            .collect();
         fields.extend([
             Field::new(POINTS, points_type(), true),
             Field::new("error_class", DataType::Utf8, true),
@@ -56,7 +64,11 @@ impl RowOperator for SummarizePaths {
         "point forecasts of whole keys".to_owned()
     }
 
-    fn run(&self, mut input: SendableRecordBatchStream, output: SchemaRef) -> Result<SendableRecordBatchStream> {
+    fn run(
+        &self,
+        mut input: SendableRecordBatchStream,
+        output: SchemaRef,
+    ) -> Result<SendableRecordBatchStream> {
         let (schema, dated) = (Arc::clone(&output), self.dated);
         let stream = try_stream! {
             let input_schema = input.schema();
@@ -93,10 +105,20 @@ fn key_ranges(rows: &RecordBatch) -> Result<Vec<std::ops::Range<usize>>> {
     Ok(partition(&columns)?.ranges())
 }
 
-fn key_points(rows: &RecordBatch, schema: &SchemaRef, summariser: &mut Summariser, dated: bool) -> Result<RecordBatch> {
-    let column = |name: &str| -> Result<&ArrayRef> { Ok(rows.column(rows.schema_ref().index_of(name)?)) };
+fn key_points(
+    rows: &RecordBatch,
+    schema: &SchemaRef,
+    summariser: &mut Summariser,
+    dated: bool,
+) -> Result<RecordBatch> {
+    let column =
+        |name: &str| -> Result<&ArrayRef> { Ok(rows.column(rows.schema_ref().index_of(name)?)) };
     let path_ids = column("path_id")?.as_primitive::<Int32Type>().values();
-    if !path_ids.iter().zip(1..).all(|(found, wanted)| *found == wanted) {
+    if !path_ids
+        .iter()
+        .zip(1..)
+        .all(|(found, wanted)| *found == wanted)
+    {
         return exec_err!("the paths of a key are not 1, 2, … in order");
     }
     let mut days = vec![];
@@ -110,13 +132,22 @@ fn key_points(rows: &RecordBatch, schema: &SchemaRef, summariser: &mut Summarise
         };
         days.push(summary);
     }
-    let start = column("forecast_start_date")?.as_primitive::<Date32Type>().value(0);
+    let start = column("forecast_start_date")?
+        .as_primitive::<Date32Type>()
+        .value(0);
     let points = points(dated.then_some(start), &days)?;
-    let DataType::List(item) = points_type() else { return exec_err!("points are a list") };
+    let DataType::List(item) = points_type() else {
+        return exec_err!("points are a list");
+    };
     let kept = rows.schema_ref().index_of("path_id")?;
     let mut columns: Vec<ArrayRef> = rows.slice(0, 1).columns()[..kept].to_vec();
     let offsets = OffsetBuffer::from_lengths([points.len()]);
-    columns.push(Arc::new(ListArray::try_new(item, offsets, Arc::new(points), None)?));
+    columns.push(Arc::new(ListArray::try_new(
+        item,
+        offsets,
+        Arc::new(points),
+        None,
+    )?));
     for field in &schema.fields()[columns.len()..] {
         columns.push(arrow::array::new_null_array(field.data_type(), 1));
     }

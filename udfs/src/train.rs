@@ -9,11 +9,13 @@ use std::time::Instant;
 
 use almanac_forecasters::{Calendar, Day, Digest, Series, date};
 use arrow::array::{ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Date32Type, Field, FieldRef, Fields};
-use datafusion::common::{Result, ScalarValue, exec_err};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::scalar::ScalarStructBuilder;
+use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility,
+};
 
 use crate::failure::{Failure, guarded};
 use crate::observations::Observations;
@@ -64,7 +66,9 @@ impl Default for Train {
         let three = vec![DataType::Utf8, DataType::Date32, DataType::Float64];
         let four = [three.clone(), vec![covariates_type()]].concat();
         let arguments = vec![TypeSignature::Exact(three), TypeSignature::Exact(four)];
-        Self { signature: Signature::one_of(arguments, Volatility::Immutable) }
+        Self {
+            signature: Signature::one_of(arguments, Volatility::Immutable),
+        }
     }
 }
 
@@ -117,14 +121,23 @@ impl Accumulator for TrainAccumulator {
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         let [dates, closes, covariates] = self.rows.to_state();
-        Ok(vec![ScalarValue::Utf8(self.spec.clone()), dates, closes, covariates])
+        Ok(vec![
+            ScalarValue::Utf8(self.spec.clone()),
+            dates,
+            closes,
+            covariates,
+        ])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         enter_once(&mut self.spec, &states[0], "spec")?;
         let [dates, closes, covariates] = [1, 2, 3].map(|column| states[column].as_list::<i32>());
         for row in 0..states[0].len() {
-            self.rows.merge(&dates.value(row), &closes.value(row), &covariates.value(row))?;
+            self.rows.merge(
+                &dates.value(row),
+                &closes.value(row),
+                &covariates.value(row),
+            )?;
         }
         Ok(())
     }
@@ -179,14 +192,20 @@ struct Trained {
 }
 
 fn fit(spec: Option<&str>, rows: &mut Observations) -> Result<Trained, Failure> {
-    let spec = ModelSpec::parse(spec.ok_or_else(|| Failure::new("parameter", "no model specification"))?)?;
+    let spec =
+        ModelSpec::parse(spec.ok_or_else(|| Failure::new("parameter", "no model specification"))?)?;
     let forecaster = spec.forecaster()?;
     rows.sort()?;
-    let observed: Vec<usize> = (0..rows.dates.len()).filter(|i| !rows.closes[*i].is_nan()).collect();
+    let observed: Vec<usize> = (0..rows.dates.len())
+        .filter(|i| !rows.closes[*i].is_nan())
+        .collect();
     let dates: Vec<Day> = observed.iter().map(|index| rows.dates[*index]).collect();
     let closes: Vec<f64> = observed.iter().map(|index| rows.closes[*index]).collect();
     let (Some(first), Some(last)) = (dates.first(), dates.last()) else {
-        return Err(Failure::new("too_short", "no observation before the training date"));
+        return Err(Failure::new(
+            "too_short",
+            "no observation before the training date",
+        ));
     };
     let span = last - first + 1;
     if spec.calendar != Calendar::Observed && span < spec.minimum_history_days {
@@ -200,7 +219,11 @@ fn fit(spec: Option<&str>, rows: &mut Observations) -> Result<Trained, Failure> 
         ));
     }
     let regressors = align(rows, &dates, &spec);
-    let series = Series { dates: &dates, values: &closes, regressors: &regressors };
+    let series = Series {
+        dates: &dates,
+        values: &closes,
+        regressors: &regressors,
+    };
     let fitted = forecaster.fit(series, &spec.parameters())?;
     let end = rows.dates.len();
     let mut digest = Digest::new();

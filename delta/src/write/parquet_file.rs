@@ -21,7 +21,10 @@ const GROUP_ROWS: usize = 32_000;
 /// Text statistics keep this many characters.
 const TEXT_STATISTICS: usize = 32;
 /// Columns that get no statistics: they are documents, not values.
-const DOCUMENTS: [&str; 2] = [trained_models::PARAMETERS, trained_models::FITTED_MODEL_JSON];
+const DOCUMENTS: [&str; 2] = [
+    trained_models::PARAMETERS,
+    trained_models::FITTED_MODEL_JSON,
+];
 
 /// How every data file of the lake is written.
 #[must_use]
@@ -87,8 +90,15 @@ impl ParquetFile {
             .with_properties(properties(&schema))
             .with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(vec![], Arc::clone(&schema), options)
-            .map_err(|source| DeltaError::Parquet { what: what.to_owned(), source })?;
-        Ok(Self { schema, writer, what: what.to_owned() })
+            .map_err(|source| DeltaError::Parquet {
+                what: what.to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            schema,
+            writer,
+            what: what.to_owned(),
+        })
     }
 
     /// Adds the rows of one key. Row groups end between keys.
@@ -100,7 +110,10 @@ impl ParquetFile {
         let written = if full { self.writer.flush() } else { Ok(()) };
         written
             .and_then(|()| self.writer.write(rows))
-            .map_err(|source| DeltaError::Parquet { what: self.what.clone(), source })
+            .map_err(|source| DeltaError::Parquet {
+                what: self.what.clone(),
+                source,
+            })
     }
 
     /// Bytes so far, encoded or about to be.
@@ -114,7 +127,10 @@ impl ParquetFile {
     /// # Errors
     /// When the footer cannot be written.
     pub fn finish(mut self) -> Result<Finished, DeltaError> {
-        let failed = |source| DeltaError::Parquet { what: self.what.clone(), source };
+        let failed = |source| DeltaError::Parquet {
+            what: self.what.clone(),
+            source,
+        };
         let metadata = self.writer.finish().map_err(failed)?;
         let bytes = std::mem::take(self.writer.inner_mut());
         let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
@@ -127,15 +143,31 @@ impl ParquetFile {
 fn statistics(schema: &SchemaRef, metadata: &ParquetMetaData) -> Value {
     let (mut minimum, mut maximum, mut nulls) = (Map::new(), Map::new(), Map::new());
     for (index, field) in schema.fields().iter().enumerate() {
-        let groups: Option<Vec<&Statistics>> =
-            metadata.row_groups().iter().map(|group| group.column(index).statistics()).collect();
+        let groups: Option<Vec<&Statistics>> = metadata
+            .row_groups()
+            .iter()
+            .map(|group| group.column(index).statistics())
+            .collect();
         let Some(groups) = groups else { continue };
-        if let Some(count) = groups.iter().map(|group| group.null_count_opt()).sum::<Option<u64>>() {
+        if let Some(count) = groups
+            .iter()
+            .map(|group| group.null_count_opt())
+            .sum::<Option<u64>>()
+        {
             nulls.insert(field.name().clone(), json!(count));
         }
-        let known: Vec<_> = groups.into_iter().filter_map(|group| bounds(field.data_type(), group)).collect();
-        let lower = known.iter().map(|(lower, _)| lower).min_by(|a, b| order(a, b));
-        let upper = known.iter().map(|(_, upper)| upper).max_by(|a, b| order(a, b));
+        let known: Vec<_> = groups
+            .into_iter()
+            .filter_map(|group| bounds(field.data_type(), group))
+            .collect();
+        let lower = known
+            .iter()
+            .map(|(lower, _)| lower)
+            .min_by(|a, b| order(a, b));
+        let upper = known
+            .iter()
+            .map(|(_, upper)| upper)
+            .max_by(|a, b| order(a, b));
         if let (Some(lower), Some(upper)) = (lower, upper) {
             if let Some(text) = short(lower, false) {
                 minimum.insert(field.name().clone(), text);
@@ -155,7 +187,9 @@ fn statistics(schema: &SchemaRef, metadata: &ParquetMetaData) -> Value {
 
 /// Texts are bounded, not copied: a lower bound is cut, an upper bound is cut and raised.
 fn short(value: &Value, upper: bool) -> Option<Value> {
-    let Value::String(text) = value else { return Some(value.clone()) };
+    let Value::String(text) = value else {
+        return Some(value.clone());
+    };
     if text.chars().count() <= TEXT_STATISTICS {
         return Some(value.clone());
     }
@@ -169,7 +203,10 @@ fn short(value: &Value, upper: bool) -> Option<Value> {
 fn order(left: &Value, right: &Value) -> std::cmp::Ordering {
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => {
-            let (left, right) = (left.as_f64().unwrap_or(f64::NAN), right.as_f64().unwrap_or(f64::NAN));
+            let (left, right) = (
+                left.as_f64().unwrap_or(f64::NAN),
+                right.as_f64().unwrap_or(f64::NAN),
+            );
             left.total_cmp(&right)
         }
         (Value::Bool(left), Value::Bool(right)) => left.cmp(right),
@@ -183,8 +220,12 @@ fn bounds(data_type: &DataType, statistics: &Statistics) -> Option<(Value, Value
         (DataType::Date32, Statistics::Int32(found)) => {
             Some((date(*found.min_opt()?)?, date(*found.max_opt()?)?))
         }
-        (DataType::Int32, Statistics::Int32(found)) => Some((json!(found.min_opt()?), json!(found.max_opt()?))),
-        (DataType::Int64, Statistics::Int64(found)) => Some((json!(found.min_opt()?), json!(found.max_opt()?))),
+        (DataType::Int32, Statistics::Int32(found)) => {
+            Some((json!(found.min_opt()?), json!(found.max_opt()?)))
+        }
+        (DataType::Int64, Statistics::Int64(found)) => {
+            Some((json!(found.min_opt()?), json!(found.max_opt()?)))
+        }
         (DataType::Timestamp(TimeUnit::Microsecond, _), Statistics::Int64(found)) => {
             // Delta keeps milliseconds: the upper bound is rounded up.
             let upper = found.max_opt()?.checked_add(999)?;
@@ -193,7 +234,9 @@ fn bounds(data_type: &DataType, statistics: &Statistics) -> Option<(Value, Value
         (DataType::Float32, Statistics::Float(found)) => {
             finite(f64::from(*found.min_opt()?), f64::from(*found.max_opt()?))
         }
-        (DataType::Float64, Statistics::Double(found)) => finite(*found.min_opt()?, *found.max_opt()?),
+        (DataType::Float64, Statistics::Double(found)) => {
+            finite(*found.min_opt()?, *found.max_opt()?)
+        }
         (DataType::Utf8, Statistics::ByteArray(found)) => {
             let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(|text| json!(text));
             Some((text(found.min_bytes_opt()?)?, text(found.max_bytes_opt()?)?))
@@ -218,5 +261,6 @@ fn date(days: i32) -> Option<Value> {
 }
 
 fn instant(micros: i64) -> Option<Value> {
-    DateTime::from_timestamp_micros(micros).map(|at| json!(at.to_rfc3339_opts(SecondsFormat::Millis, true)))
+    DateTime::from_timestamp_micros(micros)
+        .map(|at| json!(at.to_rfc3339_opts(SecondsFormat::Millis, true)))
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array, new_null_array,
+};
 use arrow::compute::{cast, filter_record_batch, is_not_null, is_null, partition, take};
 use arrow::datatypes::{DataType, Date32Type, Int32Type, Int64Type, SchemaRef};
 use bytes::Bytes;
@@ -63,7 +65,13 @@ impl SliceWriter {
             .map(|target| {
                 let def = target.table.def(&spec.layout);
                 let file_schema = def.file_schema();
-                Sink { target: target.clone(), def, file_schema, open: None, done: vec![] }
+                Sink {
+                    target: target.clone(),
+                    def,
+                    file_schema,
+                    open: None,
+                    done: vec![],
+                }
             })
             .collect();
         let root = Path::from(spec.root.as_str());
@@ -91,11 +99,16 @@ impl SliceWriter {
         let failed = if errors.null_count() == batch.num_rows() {
             None
         } else {
-            Some(filter_record_batch(batch, &is_not_null(errors).map_err(fusion)?).map_err(fusion)?)
+            Some(
+                filter_record_batch(batch, &is_not_null(errors).map_err(fusion)?)
+                    .map_err(fusion)?,
+            )
         };
         let good = match &failed {
             None => batch.clone(),
-            Some(_) => filter_record_batch(batch, &is_null(errors).map_err(fusion)?).map_err(fusion)?,
+            Some(_) => {
+                filter_record_batch(batch, &is_null(errors).map_err(fusion)?).map_err(fusion)?
+            }
         };
         if let Some(failed) = failed {
             self.enter_failures(&failed)?;
@@ -121,17 +134,27 @@ impl SliceWriter {
         for index in 0..self.sinks.len() {
             self.close(index).await?;
         }
-        let Some(slice) = self.slice else { return Ok(None) };
-        let name = self.spec.slices.get(&slice).ok_or_else(|| DeltaError::Corrupt {
-            what: format!("slice {slice}"),
-            reason: "the plan has no name for it".to_owned(),
-        })?;
+        let Some(slice) = self.slice else {
+            return Ok(None);
+        };
+        let name = self
+            .spec
+            .slices
+            .get(&slice)
+            .ok_or_else(|| DeltaError::Corrupt {
+                what: format!("slice {slice}"),
+                reason: "the plan has no name for it".to_owned(),
+            })?;
         let mut manifest = Manifest::new(name, &self.spec.attempt, Utc::now().timestamp_millis());
         manifest.keys = self.keys.into_iter().collect();
         manifest.failures = self.failures;
         manifest.leaks = self.leaks;
         manifest.input = self.input;
-        manifest.files = self.sinks.into_iter().map(|sink| (sink.target.table, sink.done)).collect();
+        manifest.files = self
+            .sinks
+            .into_iter()
+            .map(|sink| (sink.target.table, sink.done))
+            .collect();
         Ok(Some(manifest))
     }
 
@@ -152,27 +175,38 @@ impl SliceWriter {
         let newest = required(batch, columns::SCANNED_NEWEST)?.as_primitive::<Date32Type>();
         if let Some(row) = (0..rows.len()).find(|row| rows.is_valid(*row)) {
             let newest = newest.is_valid(row).then(|| newest.value(row));
-            self.input = Some(SliceInput { rows: rows.value(row), newest });
+            self.input = Some(SliceInput {
+                rows: rows.value(row),
+                newest,
+            });
         }
         Ok(())
     }
 
     fn key(&self, batch: &RecordBatch, row: usize) -> Result<UnitKey, DeltaError> {
         let text = |name: &str| -> Result<String, DeltaError> {
-            Ok(required(batch, name)?.as_string::<i32>().value(row).to_owned())
+            Ok(required(batch, name)?
+                .as_string::<i32>()
+                .value(row)
+                .to_owned())
         };
         Ok(UnitKey {
             commodity: text("commodity")?,
             model_name: text("model_name")?,
             model_version: text("model_version")?,
-            date: required(batch, &self.spec.date_column)?.as_primitive::<Date32Type>().value(row),
+            date: required(batch, &self.spec.date_column)?
+                .as_primitive::<Date32Type>()
+                .value(row),
         })
     }
 
     fn enter_failures(&mut self, batch: &RecordBatch) -> Result<(), DeltaError> {
         for row in 0..batch.num_rows() {
             let text = |name: &str| -> Result<String, DeltaError> {
-                Ok(required(batch, name)?.as_string::<i32>().value(row).to_owned())
+                Ok(required(batch, name)?
+                    .as_string::<i32>()
+                    .value(row)
+                    .to_owned())
             };
             self.failures.push(UnitFailure {
                 key: self.key(batch, row)?,
@@ -184,20 +218,31 @@ impl SliceWriter {
     }
 
     fn key_columns(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>, DeltaError> {
-        ["commodity", "model_name", "model_version", &self.spec.date_column]
-            .into_iter()
-            .map(|name| Ok(Arc::clone(required(batch, name)?)))
-            .collect()
+        [
+            "commodity",
+            "model_name",
+            "model_version",
+            &self.spec.date_column,
+        ]
+        .into_iter()
+        .map(|name| Ok(Arc::clone(required(batch, name)?)))
+        .collect()
     }
 
     /// Counts the rows of each key; a key whose rows do not stand together would be split over row
     /// groups and files, and is refused.
     fn enter_keys(&mut self, batch: &RecordBatch) -> Result<(), DeltaError> {
-        let ranges = partition(&self.key_columns(batch)?).map_err(fusion)?.ranges();
+        let ranges = partition(&self.key_columns(batch)?)
+            .map_err(fusion)?
+            .ranges();
         for range in ranges {
             let key = self.key(batch, range.start)?;
             if let Ok(leaks) = required(batch, columns::LEAK)
-                && leaks.as_boolean().slice(range.start, range.len()).true_count() > 0
+                && leaks
+                    .as_boolean()
+                    .slice(range.start, range.len())
+                    .true_count()
+                    > 0
             {
                 self.leaks.push(key.clone());
             }
@@ -215,7 +260,10 @@ impl SliceWriter {
     }
 
     async fn write_rows(&mut self, index: usize, rows: &RecordBatch) -> Result<(), DeltaError> {
-        for range in partition(&self.key_columns(rows)?).map_err(fusion)?.ranges() {
+        for range in partition(&self.key_columns(rows)?)
+            .map_err(fusion)?
+            .ranges()
+        {
             let key_rows = rows.slice(range.start, range.len());
             let values = partition_values(&self.sinks[index].def, &key_rows)?;
             let changed = self.sinks[index]
@@ -230,8 +278,13 @@ impl SliceWriter {
             let open = match &mut sink.open {
                 Some(open) => open,
                 None => {
-                    let file = ParquetFile::new(Arc::clone(&sink.file_schema), sink.def.name.sql_name())?;
-                    sink.open.insert(OpenFile { file, values, rows: 0 })
+                    let file =
+                        ParquetFile::new(Arc::clone(&sink.file_schema), sink.def.name.sql_name())?;
+                    sink.open.insert(OpenFile {
+                        file,
+                        values,
+                        rows: 0,
+                    })
                 }
             };
             open.file.write_key(&projected)?;
@@ -242,10 +295,20 @@ impl SliceWriter {
 
     async fn close(&mut self, index: usize) -> Result<(), DeltaError> {
         let sink = &mut self.sinks[index];
-        let Some(open) = sink.open.take() else { return Ok(()) };
+        let Some(open) = sink.open.take() else {
+            return Ok(());
+        };
         let finished = open.file.finish()?;
         let relative = data_file_path(&sink.def, &open.values);
-        let new = put_file(self.store.as_ref(), &self.root, relative, finished, &sink.def, open.values).await?;
+        let new = put_file(
+            self.store.as_ref(),
+            &self.root,
+            relative,
+            finished,
+            &sink.def,
+            open.values,
+        )
+        .await?;
         sink.done.push(new);
         Ok(())
     }
@@ -258,9 +321,15 @@ async fn offload(
     root: &Path,
     batch: RecordBatch,
 ) -> Result<RecordBatch, DeltaError> {
-    let Some(offload) = &spec.offload else { return Ok(batch) };
+    let Some(offload) = &spec.offload else {
+        return Ok(batch);
+    };
     let texts = required(&batch, &offload.column)?.as_string::<i32>();
-    if texts.iter().flatten().all(|text| text.len() < offload.from_bytes) {
+    if texts
+        .iter()
+        .flatten()
+        .all(|text| text.len() < offload.from_bytes)
+    {
         return Ok(batch);
     }
     let (mut kept, mut paths) = (vec![], vec![]);
@@ -323,7 +392,13 @@ pub(crate) fn data_file_path(def: &TableDef, values: &[Option<String>]) -> Strin
             .as_deref()
             .unwrap_or("null")
             .chars()
-            .map(|letter| if letter.is_ascii_alphanumeric() || "-._".contains(letter) { letter } else { '_' })
+            .map(|letter| {
+                if letter.is_ascii_alphanumeric() || "-._".contains(letter) {
+                    letter
+                } else {
+                    '_'
+                }
+            })
             .collect();
         path.push_str(&format!("/{name}={shown}"));
     }
@@ -333,7 +408,9 @@ pub(crate) fn data_file_path(def: &TableDef, values: &[Option<String>]) -> Strin
 /// `relative` under `root`, part by part.
 pub(crate) fn under(root: &Path, relative: &str) -> Path {
     // The parts were made by this crate and hold no character that a path would encode.
-    relative.split('/').fold(root.clone(), |path, part| path.join(part))
+    relative
+        .split('/')
+        .fold(root.clone(), |path, part| path.join(part))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -353,7 +430,10 @@ fn required<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, Delt
 }
 
 /// The partition values of rows that agree on them, as Delta writes them.
-pub(crate) fn partition_values(def: &TableDef, rows: &RecordBatch) -> Result<Vec<Option<String>>, DeltaError> {
+pub(crate) fn partition_values(
+    def: &TableDef,
+    rows: &RecordBatch,
+) -> Result<Vec<Option<String>>, DeltaError> {
     def.partition_columns
         .iter()
         .map(|name| {
@@ -403,12 +483,17 @@ fn unnest(batch: &RecordBatch, column: &str) -> Result<Option<RecordBatch>, Delt
         columns.push(take(values, &structs, None).map_err(fusion)?);
     }
     for (field, values) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-        let own = inner.fields().iter().any(|known| known.name() == field.name());
+        let own = inner
+            .fields()
+            .iter()
+            .any(|known| known.name() == field.name());
         if !own && field.name() != column {
             fields.push(Arc::clone(field));
             columns.push(take(values, &parents, None).map_err(fusion)?);
         }
     }
     let schema = Arc::new(arrow::datatypes::Schema::new(fields));
-    RecordBatch::try_new(schema, columns).map(Some).map_err(fusion)
+    RecordBatch::try_new(schema, columns)
+        .map(Some)
+        .map_err(fusion)
 }

@@ -1,0 +1,244 @@
+//! Table care: optimize, vacuum, history, delete.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use almanac_delta::care;
+use almanac_delta::manifest::UnitKey;
+use almanac_delta::rows::{read_files, write_rows};
+use almanac_delta::{CommitKind, CommitRequest, DataFile, TableName, TableSnapshot};
+use almanac_udfs::forecasters::Day;
+use arrow::array::RecordBatch;
+use arrow::compute::{SortColumn, lexsort_to_indices, take};
+use chrono::DateTime;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::context::Context;
+use crate::error::JobError;
+use crate::produce::replace::delete as delete_keys;
+use crate::produce::{Landed, Production, Tally, land};
+use crate::report::{print, print_json, titled};
+
+/// Files are merged until they hold about this many bytes.
+const FILE_BYTES: u64 = 64 << 20;
+
+/// The tables named, or all.
+fn tables(names: &[String]) -> Result<Vec<TableName>, JobError> {
+    if names.is_empty() {
+        return Ok(TableName::ALL.to_vec());
+    }
+    let parse = |name: &String| {
+        name.parse()
+            .map_err(|error: almanac_delta::tables::UnknownTable| {
+                JobError::user(error.to_string(), "name one of them")
+            })
+    };
+    names.iter().map(parse).collect()
+}
+
+/// Merges small files, partition by partition; rows, order and row groups stay what they are.
+pub async fn optimize(context: &Context, names: &[String]) -> Result<(), JobError> {
+    let mut results = vec![];
+    for table in tables(names)? {
+        let mut tally = Tally::default();
+        let (mut merged, mut written) = (0, 0);
+        loop {
+            let snapshot = context.lake.table(table).await?;
+            let bins = bins(&snapshot);
+            if bins.is_empty() {
+                break;
+            }
+            let removes: Vec<DataFile> = bins.iter().flatten().cloned().collect();
+            let mut adds = vec![];
+            for bin in &bins {
+                let rows = read_files(&context.lake, snapshot.def(), bin).await?;
+                adds.extend(
+                    write_rows(&context.lake, snapshot.def(), &sorted(&snapshot, &rows)?).await?,
+                );
+            }
+            let counts = (removes.len(), adds.len());
+            let request = CommitRequest {
+                operation: CommitKind::Rewrite,
+                adds,
+                removes,
+                claims: vec![],
+                run_id: context.stamp.run_id.clone(),
+                attempt_id: Uuid::new_v4().to_string(),
+                new_columns: vec![],
+            };
+            match land(context, &snapshot, request, &mut tally).await? {
+                Landed::Yes => {
+                    (merged, written) = counts;
+                    break;
+                }
+                Landed::PlanAgain => {}
+            }
+        }
+        results.push(json!({
+            "table": table.sql_name(), "files_merged": merged, "files_written": written,
+            "conflicts": tally.conflicts, "version": tally.versions.get(table.sql_name()),
+        }));
+    }
+    table_of(
+        context,
+        "optimized",
+        &["table", "files_merged", "files_written", "version"],
+        results,
+    )
+}
+
+/// Files of one partition that together make one file.
+fn bins(snapshot: &TableSnapshot) -> Vec<Vec<DataFile>> {
+    let mut partitions: BTreeMap<&[Option<String>], Vec<&DataFile>> = BTreeMap::new();
+    for file in snapshot
+        .files()
+        .iter()
+        .filter(|file| file.size < FILE_BYTES / 2)
+    {
+        partitions
+            .entry(&file.partition_values)
+            .or_default()
+            .push(file);
+    }
+    let mut bins = vec![];
+    for files in partitions.into_values() {
+        let mut bin: Vec<DataFile> = vec![];
+        let mut size = 0;
+        for file in files {
+            if size + file.size > FILE_BYTES && !bin.is_empty() {
+                bins.push(std::mem::take(&mut bin));
+                size = 0;
+            }
+            size += file.size;
+            bin.push(file.clone());
+        }
+        bins.push(bin);
+    }
+    bins.retain(|bin| bin.len() > 1);
+    bins
+}
+
+/// Rows in the table's order.
+fn sorted(snapshot: &TableSnapshot, rows: &RecordBatch) -> Result<RecordBatch, JobError> {
+    let failed = |error: arrow::error::ArrowError| JobError::ours(error.to_string());
+    let columns: Vec<SortColumn> = snapshot
+        .def()
+        .sort
+        .iter()
+        .filter_map(|name| rows.column_by_name(name))
+        .map(|values| SortColumn {
+            values: values.clone(),
+            options: None,
+        })
+        .collect();
+    if columns.is_empty() {
+        return Ok(rows.clone());
+    }
+    let order = lexsort_to_indices(&columns, None).map_err(failed)?;
+    let columns = rows
+        .columns()
+        .iter()
+        .map(|column| take(column, &order, None))
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
+    RecordBatch::try_new(rows.schema(), columns).map_err(failed)
+}
+
+/// Removes files that no version within the retention needs.
+pub async fn vacuum(
+    context: &Context,
+    retention_hours: u64,
+    dry_run: bool,
+) -> Result<(), JobError> {
+    let retention = Duration::from_secs(retention_hours.saturating_mul(3600));
+    let mut results = vec![];
+    for table in TableName::ALL {
+        let snapshot = context.lake.table(table).await?;
+        let report = care::vacuum(&snapshot, retention, dry_run, true).await?;
+        results.push(json!({"table": report.table, "files": report.files.len(), "bytes": report.bytes, "removed": report.files}));
+    }
+    let swept = care::sweep(&context.lake, retention, dry_run).await?;
+    let objects = swept.manifests.len() + swept.payloads.len() + swept.states.len();
+    results.push(json!({"table": "_almanac", "files": objects, "bytes": swept.bytes}));
+    let title = if dry_run {
+        "would be removed"
+    } else {
+        "removed"
+    };
+    table_of(context, title, &["table", "files", "bytes"], results)
+}
+
+/// Shows a table's versions.
+pub async fn history(context: &Context, table: &str, limit: usize) -> Result<(), JobError> {
+    let table = tables(&[table.to_owned()])?[0];
+    let commits = context.lake.table(table).await?.history(limit).await?;
+    let rows = commits
+        .into_iter()
+        .map(|commit| {
+            let at = commit
+                .timestamp_ms
+                .and_then(DateTime::from_timestamp_millis);
+            json!({
+                "version": commit.version,
+                "at": at.map(|at| at.to_rfc3339()),
+                "operation": commit.operation,
+                "files_added": commit.files_added,
+                "files_removed": commit.files_removed,
+                "rows_added": commit.rows_added,
+                "run_id": commit.run_id,
+            })
+        })
+        .collect();
+    table_of(
+        context,
+        table.sql_name(),
+        &[
+            "version",
+            "at",
+            "operation",
+            "files_added",
+            "files_removed",
+            "rows_added",
+            "run_id",
+        ],
+        rows,
+    )
+}
+
+/// Deletes the forecasts of a range, paths and points.
+pub async fn delete(
+    context: &Context,
+    production: &Production,
+    tally: &mut Tally,
+) -> Result<Value, JobError> {
+    let mut keys = BTreeSet::new();
+    for commodity in &production.commodities {
+        for model_name in production.models.keys() {
+            keys.extend(
+                (production.start..=production.end).map(|date: Day| UnitKey {
+                    commodity: commodity.clone(),
+                    model_name: model_name.clone(),
+                    model_version: production.model_version.clone(),
+                    date,
+                }),
+            );
+        }
+    }
+    // Points first: a crash between the two leaves paths whose points the next run rebuilds.
+    let points = delete_keys(context, TableName::PointForecasts, &keys, tally).await?;
+    let paths = delete_keys(context, TableName::Distributions, &keys, tally).await?;
+    Ok(json!({"deleted": paths, "points_deleted": points}))
+}
+
+fn table_of(
+    context: &Context,
+    title: &str,
+    columns: &[&str],
+    rows: Vec<Value>,
+) -> Result<(), JobError> {
+    if context.settings.json {
+        return print_json(&json!({"result": rows}));
+    }
+    print(&titled(title, columns, &rows))
+}

@@ -1,0 +1,324 @@
+//! The command line: every flag and its help, and nothing else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Forecast distributions for many series with many models, every day.
+#[derive(Debug, Parser)]
+#[command(
+    name = "almanac",
+    version,
+    max_term_width = 100,
+    after_help = "Example:\n  almanac quickstart"
+)]
+pub struct Cli {
+    /// The lake: a folder or a file:// URL [default: ./lake]
+    #[arg(long, global = true, env = "ALMANAC_LAKE", value_name = "URI")]
+    pub lake: Option<String>,
+    /// Threads of the embedded engine [default: all cores]
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Slices that a chunk of work is cut into [default: from the amount of work]
+    #[arg(long, global = true, value_name = "N")]
+    pub slices: Option<usize>,
+    /// Memory that queries may use [default: 4096]
+    #[arg(long, global = true, value_name = "MIB")]
+    pub memory_limit_mib: Option<usize>,
+    /// Settings file [default: ./almanac.toml when it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress bars and no notices
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Log what is done; twice for more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Die at a named point, to rehearse crashes
+    #[arg(long, global = true, env = "ALMANAC_CRASH_AT", hide = true)]
+    pub crash_at: Option<String>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a lake from a synthetic market, train, backfill, and say what to try next
+    #[command(after_help = "Example:\n  almanac --lake ./lake quickstart")]
+    Quickstart,
+    /// Create a lake's tables
+    #[command(after_help = "Example:\n  almanac --lake ./lake init --calendar trading")]
+    Init(InitArgs),
+    /// Load CSV or Parquet into silver.unified_data
+    #[command(
+        after_help = "Example:\n  almanac ingest prices.csv --map close=settle --commodity Coffee"
+    )]
+    Ingest(IngestArgs),
+    /// List the models, or show one
+    #[command(after_help = "Example:\n  almanac models show random_walk")]
+    Models(ModelsArgs),
+    /// Train at every date that the cadence asks for
+    #[command(
+        after_help = "Example:\n  almanac train --commodity Coffee --models naive,random_walk \\\n    --start 2020-01-01 --end 2020-12-31 --frequency quarterly --model-version v1.0"
+    )]
+    Train(RangeArgs),
+    /// Forecast every date of a range with the models there are
+    #[command(
+        after_help = "Example:\n  almanac forecast --commodity Coffee --models random_walk \\\n    --start 2020-01-01 --end 2020-01-31 --model-version v1.0"
+    )]
+    Forecast(RangeArgs),
+    /// Train, then forecast, over a range; what exists is skipped
+    #[command(
+        after_help = "Example:\n  almanac backfill --commodity Coffee,Sugar --models random_walk \\\n    --start 2016-01-01 --end 2021-12-31 --frequency semiannually --model-version v1.0"
+    )]
+    Backfill(BackfillArgs),
+    /// Do what is due today
+    #[command(
+        after_help = "Example:\n  almanac daily --commodity Coffee,Sugar --models naive,random_walk \\\n    --frequency monthly --model-version v1.0"
+    )]
+    Daily(DailyArgs),
+    /// Show runs, failures and coverage
+    #[command(after_help = "Example:\n  almanac status --stale")]
+    Status(StatusArgs),
+    /// Query the lake
+    #[command(
+        after_help = "Example:\n  almanac sql 'SELECT * FROM silver.unified_data LIMIT 5'\n  almanac sql 'SELECT count(*) FROM distributions' --as-of distributions=3"
+    )]
+    Sql(SqlArgs),
+    /// Merge small data files
+    #[command(after_help = "Example:\n  almanac optimize distributions")]
+    Optimize(OptimizeArgs),
+    /// Remove files that no version within the retention needs
+    #[command(after_help = "Example:\n  almanac vacuum --dry-run")]
+    Vacuum(VacuumArgs),
+    /// Show a table's versions
+    #[command(after_help = "Example:\n  almanac history distributions --limit 5")]
+    History(HistoryArgs),
+    /// Delete forecasts, whole keys, so that they can be made again
+    #[command(
+        after_help = "Example:\n  almanac delete --commodity Coffee --models random_walk \\\n    --start 2020-01-01 --end 2020-01-31 --model-version v1.0"
+    )]
+    Delete(KeyArgs),
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// What a step is: trading, daily or observed
+    #[arg(long, default_value = "trading")]
+    pub calendar: String,
+    /// Partition by N hash buckets instead of by commodity, for thousands of series
+    #[arg(long, value_name = "N")]
+    pub buckets: Option<u32>,
+    /// CSV of date,is_open that overrides the built-in US exchange holidays
+    #[arg(long, value_name = "FILE")]
+    pub holidays: Option<PathBuf>,
+    /// Seed of every simulation
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Calendar days of history that a model needs
+    #[arg(long, default_value_t = 730, value_name = "N")]
+    pub minimum_history_days: u32,
+    /// Days without an observation after which a series is stale
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub stale_after_days: u32,
+}
+
+/// Arguments of `ingest`.
+#[derive(Debug, Args)]
+pub struct IngestArgs {
+    /// CSV or Parquet files
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Our column from theirs, such as close=price
+    #[arg(long, value_name = "OURS=THEIRS", value_parser = pair)]
+    pub map: Vec<(String, String)>,
+    /// Commodity of every row, for files without that column
+    #[arg(long)]
+    pub commodity: Option<String>,
+    /// Region of every row, for files without that column [default: ALL]
+    #[arg(long)]
+    pub region: Option<String>,
+    /// Where rejected rows go [default: FILE.rejects.csv here]
+    #[arg(long, value_name = "FILE")]
+    pub rejects: Option<PathBuf>,
+    /// Load the good rows even when others are rejected
+    #[arg(long)]
+    pub allow_rejects: bool,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((ours, theirs)) if !ours.is_empty() && !theirs.is_empty() => {
+            Ok((ours.to_owned(), theirs.to_owned()))
+        }
+        _ => Err("must be OURS=THEIRS".to_owned()),
+    }
+}
+
+/// Arguments of `models`.
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    /// `show KEY` for one model
+    #[command(subcommand)]
+    pub show: Option<ModelsCommand>,
+}
+
+/// Subcommands of `models`.
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// Show one model's parameters
+    #[command(after_help = "Example:\n  almanac models show linear_regression")]
+    Show {
+        /// Its key
+        key: String,
+    },
+}
+
+/// Which keys: commodities, models and their version.
+#[derive(Debug, Clone, Args)]
+pub struct SelectionArgs {
+    /// Commodities, separated by commas; '*' for all
+    #[arg(long, required = true, value_delimiter = ',', value_name = "NAME,…")]
+    pub commodity: Vec<String>,
+    /// Catalog keys, separated by commas
+    #[arg(long, required = true, value_delimiter = ',', value_name = "KEY,…")]
+    pub models: Vec<String>,
+    /// Version that the models are stored under
+    #[arg(long, default_value = "v1.0")]
+    pub model_version: String,
+}
+
+/// Arguments of `delete`.
+#[derive(Debug, Clone, Args)]
+pub struct KeyArgs {
+    /// Which keys
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// First date, YYYY-MM-DD
+    #[arg(long)]
+    pub start: String,
+    /// Last date, YYYY-MM-DD
+    #[arg(long)]
+    pub end: String,
+}
+
+/// What a forecast is made of.
+#[derive(Debug, Clone, Args)]
+pub struct ShapeArgs {
+    /// Sample paths of each forecast
+    #[arg(long, default_value_t = 2000)]
+    pub paths: usize,
+    /// Days ahead, at most 14
+    #[arg(long, default_value_t = 14)]
+    pub horizon: usize,
+    /// How often models are refitted: daily, weekly, biweekly, monthly, quarterly, semiannually, annually
+    #[arg(long, default_value = "monthly")]
+    pub frequency: String,
+}
+
+/// Arguments of `train` and `forecast`.
+#[derive(Debug, Clone, Args)]
+pub struct RangeArgs {
+    /// Which keys
+    #[command(flatten)]
+    pub keys: KeyArgs,
+    /// What is made
+    #[command(flatten)]
+    pub shape: ShapeArgs,
+}
+
+/// Arguments of `backfill`.
+#[derive(Debug, Args)]
+pub struct BackfillArgs {
+    /// Which keys, and what is made
+    #[command(flatten)]
+    pub range: RangeArgs,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Only units whose last recorded outcome is a failure
+    #[arg(long, conflicts_with = "revise")]
+    pub refit_failed: bool,
+    /// Make again, in one commit, the keys that rest on older input
+    #[arg(long)]
+    pub revise: bool,
+}
+
+/// Arguments of `daily`.
+#[derive(Debug, Args)]
+pub struct DailyArgs {
+    /// Which keys
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// What is made
+    #[command(flatten)]
+    pub shape: ShapeArgs,
+    /// The day [default: today, UTC]
+    #[arg(long)]
+    pub date: Option<String>,
+    /// Forecast even without the last expected close
+    #[arg(long)]
+    pub allow_stale: bool,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// One run
+    pub run: Option<String>,
+    /// Name the keys that rest on older input
+    #[arg(long)]
+    pub stale: bool,
+}
+
+/// Arguments of `sql`.
+#[derive(Debug, Args)]
+pub struct SqlArgs {
+    /// The query
+    pub query: String,
+    /// Read a table at a version
+    #[arg(long, value_name = "TABLE=VERSION", value_parser = version_pair)]
+    pub as_of: Vec<(String, u64)>,
+}
+
+fn version_pair(text: &str) -> Result<(String, u64), String> {
+    let (table, version) = text.split_once('=').ok_or("must be TABLE=VERSION")?;
+    let version = version
+        .parse()
+        .map_err(|_| format!("`{version}` is no version number"))?;
+    Ok((table.to_owned(), version))
+}
+
+/// Arguments of `optimize`.
+#[derive(Debug, Args)]
+pub struct OptimizeArgs {
+    /// Tables [default: all]
+    pub tables: Vec<String>,
+}
+
+/// Arguments of `vacuum`.
+#[derive(Debug, Args)]
+pub struct VacuumArgs {
+    /// Keep what any version of the last N hours needs; at least 168
+    #[arg(long, default_value_t = 168, value_name = "N")]
+    pub retention_hours: u64,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `history`.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// The table
+    pub table: String,
+    /// Versions to show
+    #[arg(long, default_value_t = 20)]
+    pub limit: usize,
+}

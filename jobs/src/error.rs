@@ -1,0 +1,118 @@
+//! How a command fails: who can mend it, in one line, with what to do.
+
+use almanac_delta::DeltaError;
+use almanac_executor::EngineError;
+use datafusion::error::DataFusionError;
+
+use crate::ingest::IngestError;
+
+/// A command that did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The user can mend it: exit code 1.
+    #[error("{message}")]
+    User {
+        /// What failed, on what, what was found and needed.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// We must: exit code 2.
+    #[error("{message}")]
+    Ours {
+        /// What failed.
+        message: String,
+    },
+}
+
+impl JobError {
+    /// A mistake that the user can mend, and how.
+    pub fn user(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::User {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
+    }
+
+    /// A fault of the program.
+    pub fn ours(message: impl Into<String>) -> Self {
+        Self::Ours {
+            message: message.into(),
+        }
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::User { .. } => 1,
+            Self::Ours { .. } => 2,
+        }
+    }
+
+    /// Prints the error and its hint, a line each.
+    pub fn report(&self) {
+        let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        eprintln!("error: {}", one_line(&self.to_string()));
+        match self {
+            Self::User {
+                hint: Some(hint), ..
+            } => eprintln!("hint: {}", one_line(hint)),
+            Self::User { hint: None, .. } => {}
+            Self::Ours { .. } => eprintln!(
+                "hint: this is a fault of almanac; run again with -v and report what it prints"
+            ),
+        }
+    }
+}
+
+impl From<DeltaError> for JobError {
+    fn from(error: DeltaError) -> Self {
+        if error.is_user_fixable() {
+            Self::User {
+                message: error.to_string(),
+                hint: error.hint(),
+            }
+        } else {
+            Self::ours(error.to_string())
+        }
+    }
+}
+
+impl From<DataFusionError> for JobError {
+    fn from(error: DataFusionError) -> Self {
+        EngineError::from(error).into()
+    }
+}
+
+impl From<EngineError> for JobError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Lake(error) => error.into(),
+            EngineError::Query(error)
+                if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) =>
+            {
+                Self::user(
+                    format!(
+                        "out of the memory that queries may use: {}",
+                        error.find_root()
+                    ),
+                    "raise it with --memory-limit-mib, or ask for less at a time",
+                )
+            }
+            error => Self::ours(error.to_string()),
+        }
+    }
+}
+
+impl From<IngestError> for JobError {
+    fn from(error: IngestError) -> Self {
+        if error.is_user_fixable() {
+            Self::User {
+                message: error.to_string(),
+                hint: error.hint(),
+            }
+        } else {
+            Self::ours(error.to_string())
+        }
+    }
+}

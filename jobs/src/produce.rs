@@ -1,0 +1,435 @@
+//! The one path of train, forecast, backfill and daily: per chunk, what is missing is planned on
+//! pinned snapshots, run in slices, and committed once per table.
+
+pub mod actuals;
+mod forecast;
+mod points;
+pub mod replace;
+mod slices;
+mod train;
+
+pub use train::bucket as bucket_of;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use almanac_delta::manifest::{Manifest, UnitFailure, UnitKey};
+use almanac_delta::{
+    Claim, CommitKind, CommitOutcome, CommitRequest, DataFile, NewFile, TableName, TableSnapshot,
+};
+use almanac_executor::Engine;
+use almanac_planner::present::{KeyRange, active_models};
+use almanac_udfs::forecasters::{Day, Frequency, date};
+use almanac_udfs::spec::ModelSpec;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::context::{Context, Rows};
+use crate::error::JobError;
+
+/// How often a conflicting commit is planned again before the job gives up.
+const TRIES: u32 = 40;
+
+/// A request, resolved.
+#[derive(Debug, Clone, Serialize)]
+pub struct Production {
+    /// Commodities, sorted.
+    pub commodities: Vec<String>,
+    /// Catalog keys with their specifications.
+    pub models: BTreeMap<String, ModelSpec>,
+    /// Version that they are stored under.
+    pub model_version: String,
+    /// First date.
+    pub start: Day,
+    /// Last date.
+    pub end: Day,
+    /// Cadence.
+    pub frequency: String,
+    /// Paths of a forecast.
+    pub paths: usize,
+    /// Days of a forecast.
+    pub horizon: usize,
+}
+
+/// Which units of the range are meant.
+#[derive(Debug, Clone, Default)]
+pub enum Only {
+    /// All that are missing.
+    #[default]
+    Missing,
+    /// Those missing ones that failed before, by stage.
+    Failed(BTreeSet<(String, UnitKey)>),
+}
+
+/// One failed unit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct FailureRecord {
+    /// `train`, `forecast` or `freshness`.
+    pub stage: String,
+    /// Commodity.
+    pub commodity: String,
+    /// Catalog key.
+    pub model_name: String,
+    /// Version.
+    pub model_version: String,
+    /// Date of the unit.
+    pub date: String,
+    /// For machines.
+    pub error_class: String,
+    /// For people.
+    pub message: String,
+}
+
+impl FailureRecord {
+    /// A unit's failure in a stage.
+    pub fn of(stage: &str, failure: &UnitFailure) -> Self {
+        Self {
+            stage: stage.to_owned(),
+            commodity: failure.key.commodity.clone(),
+            model_name: failure.key.model_name.clone(),
+            model_version: failure.key.model_version.clone(),
+            date: date::format(failure.key.date),
+            error_class: failure.error_class.clone(),
+            message: failure.message.clone(),
+        }
+    }
+}
+
+/// What a run has done so far.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Tally {
+    /// Models trained.
+    pub trained: u64,
+    /// Trainings that were there.
+    pub train_skipped: u64,
+    /// Trainings that failed.
+    pub train_failed: u64,
+    /// Forecasts made.
+    pub forecasts: u64,
+    /// Forecasts that were there.
+    pub forecast_skipped: u64,
+    /// Forecasts that failed.
+    pub forecast_failed: u64,
+    /// Keys whose point forecasts were made again from their paths.
+    pub points_rebuilt: u64,
+    /// Actuals rows written.
+    pub actuals: u64,
+    /// Keys replaced.
+    pub revised: u64,
+    /// Commits that lost a race and were planned again.
+    pub conflicts: u64,
+    /// Failed units.
+    pub failures: Vec<FailureRecord>,
+    /// Versions committed, by table.
+    pub versions: BTreeMap<String, u64>,
+    /// Versions read, by table.
+    #[serde(skip)]
+    pub versions_read: BTreeMap<String, u64>,
+    /// Seconds spent planning.
+    #[serde(skip)]
+    pub planning_seconds: f64,
+    /// Bytes read to plan.
+    #[serde(skip)]
+    pub planning_bytes: u64,
+}
+
+/// A commit's outcome as a chunk cares about it.
+#[must_use]
+pub(crate) enum Landed {
+    /// The rows are in the table.
+    Yes,
+    /// Another job was first: plan again.
+    PlanAgain,
+}
+
+impl Production {
+    /// The keys of a part of the range.
+    pub(crate) fn range(&self, start: Day, end: Day) -> KeyRange {
+        KeyRange {
+            commodities: self.commodities.clone(),
+            model_names: self.models.keys().cloned().collect(),
+            model_version: self.model_version.clone(),
+            start,
+            end,
+        }
+    }
+
+    fn frequency(&self) -> Result<Frequency, JobError> {
+        let hint = "one of daily, weekly, biweekly, monthly, quarterly, semiannually, annually";
+        self.frequency
+            .parse()
+            .map_err(|_| JobError::user(format!("`{}` is no frequency", self.frequency), hint))
+    }
+
+    /// Calendar years, cut to the range.
+    pub fn chunks(&self) -> Vec<(Day, Day)> {
+        let mut chunks = vec![];
+        let mut start = self.start;
+        while start <= self.end {
+            let (year, _, _) = date::to_civil(start);
+            let end = (date::from_civil(year + 1, 1, 1) - 1).min(self.end);
+            chunks.push((start, end));
+            start = end + 1;
+        }
+        chunks
+    }
+}
+
+/// Where the cadence of each commodity and model is anchored.
+pub type Anchors = BTreeMap<(String, String), Day>;
+
+/// Reads the anchors, and refuses a specification that differs from the one stored models have.
+pub async fn anchors(
+    context: &Context,
+    production: &Production,
+    tally: &mut Tally,
+) -> Result<Anchors, JobError> {
+    /// The last day that a date column can sensibly hold: 9999-12-31.
+    const FOREVER: Day = 2_932_896;
+    let planning = Planning::begin(context);
+    let models = context.lake.table(TableName::TrainedModels).await?;
+    let range = production.range(production.start, FOREVER);
+    let mut anchors = Anchors::new();
+    for batch in context
+        .query(active_models(&context.source(&models), &range)?)
+        .await?
+    {
+        let rows = Rows(&batch);
+        for row in 0..rows.len() {
+            let (commodity, model) = (rows.text("commodity", row)?, rows.text("model_name", row)?);
+            let day = rows.day("training_date", row)?;
+            let stored = rows.text("parameters", row)?;
+            let wanted = production
+                .models
+                .get(&model)
+                .map(ModelSpec::to_json)
+                .unwrap_or_default();
+            if stored != wanted {
+                return Err(JobError::user(
+                    format!(
+                        "model `{model}` of `{commodity}` version `{}` was trained at {} as {stored}, the request says {wanted}",
+                        production.model_version,
+                        date::format(day)
+                    ),
+                    "give the changed model another --model-version, or take the change back",
+                ));
+            }
+            let anchor = anchors.entry((commodity, model)).or_insert(day);
+            *anchor = (*anchor).min(day);
+        }
+    }
+    planning.end(context, tally);
+    Ok(anchors)
+}
+
+/// Measures what planning costs.
+pub(crate) struct Planning {
+    started: std::time::Instant,
+    bytes: u64,
+}
+
+impl Planning {
+    pub(crate) fn begin(context: &Context) -> Self {
+        Self {
+            started: std::time::Instant::now(),
+            bytes: Self::read(context),
+        }
+    }
+
+    fn read(context: &Context) -> u64 {
+        context.engine.bytes_queried() + context.lake.bytes_read()
+    }
+
+    pub(crate) fn end(self, context: &Context, tally: &mut Tally) {
+        tally.planning_seconds += self.started.elapsed().as_secs_f64();
+        tally.planning_bytes += Self::read(context) - self.bytes;
+    }
+}
+
+/// The digests of the forecasts that are in the range.
+pub async fn present_forecasts_of(
+    context: &Context,
+    production: &Production,
+) -> Result<BTreeMap<UnitKey, String>, JobError> {
+    let table = context.lake.table(TableName::Distributions).await?;
+    let range = production.range(production.start, production.end);
+    let present = forecast::present_keys(context, production, &table, &range).await?;
+    Ok(present
+        .into_iter()
+        .map(|(key, made)| (key, made.input_digest))
+        .collect())
+}
+
+/// Trains and forecasts the whole range, chunk by chunk.
+pub async fn run(
+    context: &Context,
+    production: &Production,
+    stages: Stages,
+    only: &Only,
+    tally: &mut Tally,
+) -> Result<(), JobError> {
+    let anchors = anchors(context, production, tally).await?;
+    for (start, end) in production.chunks() {
+        if stages.train {
+            train::chunk(context, production, (start, end), &anchors, only, tally).await?;
+        }
+        if stages.forecast {
+            forecast::chunk(context, production, (start, end), only, tally).await?;
+        }
+    }
+    if stages.forecast {
+        actuals::write(context, production, tally).await?;
+    }
+    Ok(())
+}
+
+/// Which stages a job has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stages {
+    /// Whether models are trained.
+    pub train: bool,
+    /// Whether forecasts are made.
+    pub forecast: bool,
+}
+
+/// What a run of the range would do.
+pub async fn dry_run(context: &Context, production: &Production) -> Result<DryRun, JobError> {
+    let mut tally = Tally::default();
+    let anchors = anchors(context, production, &mut tally).await?;
+    let mut dry = DryRun::default();
+    for chunk in production.chunks() {
+        let due = train::due(context, production, chunk, &anchors, &Only::Missing).await?;
+        dry.would_train += due.units.len() as u64;
+        dry.train_skipped += (due.wanted - due.units.len()) as u64;
+        dry.trainings.extend(due.units.iter().map(|unit| {
+            (
+                unit.commodity.clone(),
+                unit.model_name.clone(),
+                date::format(unit.date),
+            )
+        }));
+        let (missing, wanted) = forecast::missing(context, production, chunk).await?;
+        dry.would_forecast += missing;
+        dry.forecast_skipped += wanted - missing;
+    }
+    Ok(dry)
+}
+
+/// The answer to `--dry-run`.
+#[derive(Debug, Default, Serialize)]
+pub struct DryRun {
+    /// Trainings due.
+    pub would_train: u64,
+    /// Trainings there.
+    pub train_skipped: u64,
+    /// Forecasts missing.
+    pub would_forecast: u64,
+    /// Forecasts there.
+    pub forecast_skipped: u64,
+    /// The trainings: commodity, model, date.
+    pub trainings: Vec<(String, String, String)>,
+}
+
+/// Commits what the manifests wrote for a table.
+pub(crate) async fn commit(
+    context: &Context,
+    snapshot: &TableSnapshot,
+    manifests: &[Manifest],
+    (kind, rest, removes): (CommitKind, Vec<NewFile>, Vec<DataFile>),
+    tally: &mut Tally,
+) -> Result<Landed, JobError> {
+    let table = snapshot.name();
+    let mut adds: Vec<NewFile> = manifests
+        .iter()
+        .filter_map(|manifest| manifest.files.get(&table))
+        .flatten()
+        .cloned()
+        .collect();
+    adds.extend(rest);
+    if adds.is_empty() && removes.is_empty() {
+        return Ok(Landed::Yes);
+    }
+    let keys = manifests.iter().flat_map(|manifest| &manifest.keys);
+    let claimed: BTreeSet<(&str, &str)> = keys
+        .map(|(key, _)| (key.commodity.as_str(), key.model_version.as_str()))
+        .collect();
+    let claims: BTreeSet<Claim> = claimed
+        .into_iter()
+        .map(|(commodity, version)| Claim::keys(table, commodity, version))
+        .collect();
+    land(
+        context,
+        snapshot,
+        CommitRequest {
+            operation: kind,
+            adds,
+            removes,
+            claims: claims.into_iter().collect(),
+            run_id: context.stamp.run_id.clone(),
+            attempt_id: Uuid::new_v4().to_string(),
+            new_columns: vec![],
+        },
+        tally,
+    )
+    .await
+}
+
+/// Makes a commit and waits a little when another job was first.
+pub(crate) async fn land(
+    context: &Context,
+    snapshot: &TableSnapshot,
+    request: CommitRequest,
+    tally: &mut Tally,
+) -> Result<Landed, JobError> {
+    let table = snapshot.name();
+    almanac_delta::observed::crash_point(&format!("before_commit:{}", table.folder()));
+    match snapshot.commit(request).await? {
+        CommitOutcome::Committed { version, .. } => {
+            tracing::info!(
+                table = table.sql_name(),
+                version,
+                run_id = context.stamp.run_id,
+                "committed"
+            );
+            tally.versions.insert(table.sql_name().to_owned(), version);
+            Ok(Landed::Yes)
+        }
+        CommitOutcome::Conflicted { reason } | CommitOutcome::Retryable { reason } => {
+            tracing::info!(
+                table = table.sql_name(),
+                reason,
+                "another job was first; planning again"
+            );
+            tally.conflicts += 1;
+            if tally.conflicts > u64::from(TRIES) {
+                return Err(JobError::user(
+                    format!("table `{table}`: {TRIES} commits lost their race, the last: {reason}"),
+                    "other jobs write the same keys without pause; run it again when they are done",
+                ));
+            }
+            // Jitter from the run's own id keeps two losers from meeting again.
+            let jitter = context.stamp.run_id.bytes().map(u64::from).sum::<u64>() % 97;
+            tokio::time::sleep(std::time::Duration::from_millis(
+                20 * tally.conflicts.min(20) + jitter,
+            ))
+            .await;
+            Ok(Landed::PlanAgain)
+        }
+    }
+}
+
+/// Manifests of committed slices have served; what cannot be removed is swept later.
+pub(crate) async fn forget(context: &Context, slices: &[String]) {
+    let root = object_store::path::Path::default();
+    if let Err(error) = Manifest::remove(&context.lake.store(), &root, slices).await {
+        tracing::warn!(%error, "manifests of committed slices stay until vacuum");
+    }
+}
+
+/// Records the versions that a chunk was planned on.
+pub(crate) fn pin(tally: &mut Tally, snapshots: &[&TableSnapshot]) {
+    for snapshot in snapshots {
+        tally
+            .versions_read
+            .insert(snapshot.name().sql_name().to_owned(), snapshot.version());
+    }
+}

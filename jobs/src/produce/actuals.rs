@@ -1,0 +1,255 @@
+//! What happened, beside what was forecast: one row for each commodity and date, written once the
+//! last trading day of its window is known.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use almanac_delta::rows::write_rows;
+use almanac_delta::tables::distributions::{self, ACTUALS, DAYS};
+use almanac_delta::tables::{SERIES_BUCKET, TableDef};
+use almanac_delta::{Claim, CommitKind, CommitRequest, TableName};
+use almanac_planner::present::{closes, present_actuals};
+use almanac_udfs::forecasters::{Day, Digest, TradingDays};
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, Date32Array, Float32Array, Int32Array, RecordBatch,
+    StringArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::Float64Type;
+use uuid::Uuid;
+
+use super::{Landed, Production, Tally, bucket_of, land};
+use crate::context::{Context, Rows};
+use crate::error::JobError;
+use crate::holidays::closed_days;
+
+/// Days before the range from which a close may be carried into it, and from which weekdays are
+/// judged.
+const BEFORE: Day = 400;
+
+/// One row of actuals.
+struct Actual {
+    commodity: String,
+    start: Day,
+    newest: Day,
+    days: Vec<f64>,
+    digest: Digest,
+}
+
+/// Writes the actuals of a range that are known and not there yet.
+pub async fn write(
+    context: &Context,
+    production: &Production,
+    tally: &mut Tally,
+) -> Result<(), JobError> {
+    let calendar = context.lake.settings().calendar.as_str();
+    if calendar == "observed" {
+        // Positions have no calendar days to fill.
+        return Ok(());
+    }
+    loop {
+        let data = context.lake.table(TableName::UnifiedData).await?;
+        let table = context.lake.table(TableName::Distributions).await?;
+        let range = (production.start, production.end);
+        let mut present: BTreeSet<(String, Day)> = BTreeSet::new();
+        let plan = present_actuals(&context.source(&table), &production.commodities, range)?;
+        for batch in context.query(plan).await? {
+            let rows = Rows(&batch);
+            for row in 0..rows.len() {
+                present.insert((
+                    rows.text("commodity", row)?,
+                    rows.day(distributions::FORECAST_START_DATE, row)?,
+                ));
+            }
+        }
+        let wanted =
+            production.commodities.len() * usize::try_from(range.1 - range.0 + 1).unwrap_or(0);
+        if present.len() >= wanted {
+            return Ok(());
+        }
+        let window = (range.0 - BEFORE, range.1 + DAYS as Day);
+        let plan = closes(&context.source(&data), &production.commodities, window)?;
+        let mut series: BTreeMap<String, (Vec<Day>, Vec<f64>)> = BTreeMap::new();
+        for batch in context.query(plan).await? {
+            let rows = Rows(&batch);
+            let values = batch
+                .column_by_name("close")
+                .map(|column| column.as_primitive::<Float64Type>());
+            let values = values.ok_or_else(|| JobError::ours("closes without a close"))?;
+            for row in 0..rows.len() {
+                let own = series.entry(rows.text("commodity", row)?).or_default();
+                own.0.push(rows.day("date", row)?);
+                own.1.push(values.value(row));
+            }
+        }
+        let closed = closed_days(&context.lake, &context.lake.settings().holidays).await?;
+        let mut actuals = vec![];
+        for (commodity, (dates, values)) in series
+            .iter()
+            .filter(|(name, _)| production.commodities.contains(name))
+        {
+            let known_until = known_until(dates, &closed, calendar == "trading", window.1);
+            for start in range.0..=range.1 {
+                if start + DAYS as Day - 1 > known_until
+                    || present.contains(&(commodity.clone(), start))
+                {
+                    continue;
+                }
+                actuals.extend(actual(commodity, start, dates, values));
+            }
+        }
+        if actuals.is_empty() {
+            return Ok(());
+        }
+        actuals.sort_by(|a, b| {
+            (bucket_of(context, &a.commodity), &a.commodity, a.start).cmp(&(
+                bucket_of(context, &b.commodity),
+                &b.commodity,
+                b.start,
+            ))
+        });
+        let count = actuals.len() as u64;
+        let claims: BTreeSet<Claim> = actuals
+            .iter()
+            .map(|actual| Claim::keys(TableName::Distributions, &actual.commodity, ACTUALS))
+            .collect();
+        let rows = batch(context, table.def(), &actuals)?;
+        let request = CommitRequest {
+            operation: CommitKind::Append,
+            adds: write_rows(&context.lake, table.def(), &rows).await?,
+            removes: vec![],
+            claims: claims.into_iter().collect(),
+            run_id: context.stamp.run_id.clone(),
+            attempt_id: Uuid::new_v4().to_string(),
+            new_columns: vec![],
+        };
+        match land(context, &table, request, tally).await? {
+            Landed::Yes => {
+                tally.actuals += count;
+                return Ok(());
+            }
+            Landed::PlanAgain => {}
+        }
+    }
+}
+
+/// The last day up to which every expected close is there.
+fn known_until(dates: &[Day], closed: &[Day], trading: bool, end: Day) -> Day {
+    let Some(newest) = dates.last().copied() else {
+        return Day::MIN;
+    };
+    if !trading {
+        return newest;
+    }
+    let mut days = TradingDays::new(closed);
+    dates.iter().for_each(|date| days.push(*date));
+    let pattern = days.pattern(newest + 1);
+    (newest + 1..=end)
+        .take_while(|day| !days.is_open(&pattern, *day))
+        .last()
+        .unwrap_or(newest)
+}
+
+/// The window's closes, closed days carrying the close before them.
+fn actual(commodity: &str, start: Day, dates: &[Day], values: &[f64]) -> Option<Actual> {
+    let mut digest = Digest::new();
+    let days = (start..start + DAYS as Day)
+        .map(|day| {
+            let index = dates.partition_point(|date| *date <= day).checked_sub(1)?;
+            digest.add_f64(values[index]);
+            Some(values[index])
+        })
+        .collect::<Option<Vec<f64>>>()?;
+    let newest = dates[dates
+        .partition_point(|date| *date < start + DAYS as Day)
+        .checked_sub(1)?];
+    Some(Actual {
+        commodity: commodity.to_owned(),
+        start,
+        newest,
+        days,
+        digest,
+    })
+}
+
+fn batch(context: &Context, def: &TableDef, actuals: &[Actual]) -> Result<RecordBatch, JobError> {
+    let count = actuals.len();
+    let same = |text: &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
+            text, count,
+        )))
+    };
+    let mut columns: Vec<(String, ArrayRef)> = vec![];
+    let mut add = |name: &str, array: ArrayRef| columns.push((name.to_owned(), array));
+    add(
+        distributions::PATH_ID,
+        Arc::new(Int32Array::from(vec![0; count])),
+    );
+    add(
+        distributions::FORECAST_START_DATE,
+        Arc::new(
+            actuals
+                .iter()
+                .map(|row| Some(row.start))
+                .collect::<Date32Array>(),
+        ),
+    );
+    add(
+        distributions::DATA_CUTOFF_DATE,
+        Arc::new(
+            actuals
+                .iter()
+                .map(|row| Some(row.newest))
+                .collect::<Date32Array>(),
+        ),
+    );
+    let stamps =
+        TimestampMicrosecondArray::from(vec![context.stamp.at_micros; count]).with_timezone("UTC");
+    add(distributions::GENERATION_TIMESTAMP, Arc::new(stamps));
+    add(distributions::MODEL_VERSION, same(ACTUALS));
+    add(
+        distributions::COMMODITY,
+        Arc::new(StringArray::from_iter_values(
+            actuals.iter().map(|row| &row.commodity),
+        )),
+    );
+    add(distributions::MODEL_NAME, same(ACTUALS));
+    for day in 1..=DAYS {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the table's days are FLOAT"
+        )]
+        let values = actuals.iter().map(|row| row.days[day - 1] as f32);
+        add(
+            &distributions::day(day),
+            Arc::new(Float32Array::from_iter_values(values)),
+        );
+    }
+    add(
+        distributions::IS_ACTUALS,
+        Arc::new(BooleanArray::from(vec![true; count])),
+    );
+    add(
+        distributions::HAS_DATA_LEAKAGE,
+        Arc::new(BooleanArray::from(vec![false; count])),
+    );
+    add(distributions::ORIGIN, same(distributions::ORIGIN_BACKFILL));
+    add(
+        distributions::REVISION,
+        Arc::new(Int32Array::from(vec![0; count])),
+    );
+    add(
+        distributions::INPUT_DIGEST,
+        Arc::new(StringArray::from_iter_values(
+            actuals.iter().map(|row| row.digest.hex()),
+        )),
+    );
+    add(distributions::RUN_ID, same(&context.stamp.run_id));
+    if def.partition_columns.contains(&SERIES_BUCKET) {
+        let buckets = actuals.iter().map(|row| bucket_of(context, &row.commodity));
+        add(SERIES_BUCKET, Arc::new(buckets.collect::<Int32Array>()));
+    }
+    RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, true)),
+    )
+    .map_err(|error| JobError::ours(error.to_string()))
+}

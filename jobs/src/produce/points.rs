@@ -1,0 +1,195 @@
+//! Point forecasts that are missing beside stored paths: after a crash between the two tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use almanac_delta::care::MINIMUM_RETENTION;
+use almanac_delta::manifest::UnitKey;
+use almanac_delta::provider::SliceFiles;
+use almanac_delta::tables::{distributions, point_forecasts};
+use almanac_delta::write::RowSource;
+use almanac_delta::{CommitKind, TableName, TableSnapshot};
+use almanac_executor::EngineError;
+use almanac_executor::rounds::{Slice, run_to_coverage};
+use almanac_planner::points::points;
+use almanac_planner::present::{KeyRange, present_points};
+use datafusion::catalog::TableProvider;
+use sha2::{Digest, Sha256};
+
+use super::forecast::{Present, present_keys, refused};
+use super::replace::{files_with_keys, without_keys};
+use super::slices::Cut;
+use super::{Landed, Production, Tally, commit, forget};
+use crate::context::{Context, PROGRAM, Rows};
+use crate::error::JobError;
+
+/// Present forecasts without point forecasts of the same revision and input. A key made with
+/// another horizon is refused.
+pub async fn missing(
+    context: &Context,
+    production: &Production,
+    table: &TableSnapshot,
+    range: &KeyRange,
+    present: &BTreeMap<UnitKey, Present>,
+) -> Result<Missing, JobError> {
+    let mut there = BTreeMap::new();
+    for batch in context
+        .query(present_points(&context.source(table), range)?)
+        .await?
+    {
+        let rows = Rows(&batch);
+        for row in 0..rows.len() {
+            let key = rows.key(
+                &range.model_version,
+                point_forecasts::FORECAST_START_DATE,
+                row,
+            )?;
+            if rows.number(point_forecasts::DAY_AHEAD, row)?
+                != i64::try_from(production.horizon).unwrap_or(i64::MAX)
+            {
+                return Err(refused(
+                    &key,
+                    "horizon",
+                    &format!("--horizon {}", production.horizon),
+                ));
+            }
+            let revision = rows.number(point_forecasts::REVISION, row)?;
+            let input_digest = rows.text(point_forecasts::INPUT_DIGEST, row)?;
+            there.insert(
+                key,
+                Present {
+                    revision,
+                    input_digest,
+                },
+            );
+        }
+    }
+    let keys: BTreeSet<UnitKey> = present
+        .iter()
+        .filter(|(key, made)| there.get(key) != Some(made))
+        .map(|(key, _)| key.clone())
+        .collect();
+    let outdated = keys
+        .iter()
+        .filter(|key| there.contains_key(key))
+        .cloned()
+        .collect();
+    Ok(Missing { keys, outdated })
+}
+
+/// Keys whose point forecasts must be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// All of them.
+    pub keys: BTreeSet<UnitKey>,
+    /// Those whose rows of an older revision are still there.
+    outdated: BTreeSet<UnitKey>,
+}
+
+/// Makes the point forecasts of these keys from their paths, file by file.
+pub async fn rebuild(
+    context: &Context,
+    table: &TableSnapshot,
+    point_table: &TableSnapshot,
+    Missing { keys, outdated }: Missing,
+    tally: &mut Tally,
+) -> Result<(), JobError> {
+    let mut slices: Vec<Slice> = vec![];
+    let mut files = vec![];
+    for (index, found) in files_with_keys(context, table, &keys).await? {
+        let id = i32::try_from(slices.len()).unwrap_or(i32::MAX);
+        let mut hash = Sha256::new();
+        hash.update(format!(
+            "points, {PROGRAM}, distributions {}, file {}, {found:?}",
+            table.version(),
+            table.files()[index].path
+        ));
+        let name = hash
+            .finalize()
+            .iter()
+            .take(20)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        slices.push(Slice {
+            id,
+            name,
+            units: found,
+            input: None,
+        });
+        files.push(SliceFiles {
+            slice: id,
+            files: vec![index],
+        });
+    }
+    context
+        .bar
+        .stage("point forecasts".to_owned(), slices.len());
+    let dated = context.lake.settings().calendar != "observed";
+    let pinned = context.pinned(table);
+    let plan = |some: &[&Slice]| {
+        let wanted: BTreeSet<i32> = some.iter().map(|slice| slice.id).collect();
+        let own = files
+            .iter()
+            .filter(|file| wanted.contains(&file.slice))
+            .cloned()
+            .collect();
+        let source: Arc<dyn TableProvider> = Arc::new(pinned.clone().sliced(own));
+        let keys: Vec<UnitKey> = some
+            .iter()
+            .flat_map(|slice| slice.units.iter().cloned())
+            .collect();
+        let target = vec![(
+            TableName::PointForecasts,
+            RowSource::Unnest(almanac_udfs::expand::POINTS.to_owned()),
+        )];
+        let spec = context.write_spec(target, distributions::FORECAST_START_DATE, Cut::named(some));
+        points(&source, &keys, dated, spec).map_err(EngineError::from)
+    };
+    let half = MINIMUM_RETENTION / 2;
+    let manifests = run_to_coverage(
+        &context.engine,
+        &context.lake,
+        &slices,
+        half,
+        &context.bar,
+        plan,
+    )
+    .await?;
+    let change = match without_keys(context, point_table, &outdated).await? {
+        (_, removes) if removes.is_empty() => (CommitKind::Append, vec![], vec![]),
+        (rest, removes) => (CommitKind::Replace, rest, removes),
+    };
+    match commit(context, point_table, &manifests, change, tally).await? {
+        Landed::Yes => tally.points_rebuilt += keys.len() as u64,
+        // The caller looks again on newer snapshots.
+        Landed::PlanAgain => {}
+    }
+    forget(
+        context,
+        &slices
+            .into_iter()
+            .map(|slice| slice.name)
+            .collect::<Vec<_>>(),
+    )
+    .await;
+    Ok(())
+}
+
+/// Rebuilds until no point forecast of the range is missing.
+pub async fn settle(
+    context: &Context,
+    production: &Production,
+    range: &KeyRange,
+    tally: &mut Tally,
+) -> Result<(), JobError> {
+    loop {
+        let point_table = context.lake.table(TableName::PointForecasts).await?;
+        let table = context.lake.table(TableName::Distributions).await?;
+        let present = present_keys(context, production, &table, range).await?;
+        let missing = missing(context, production, &point_table, range, &present).await?;
+        if missing.keys.is_empty() {
+            return Ok(());
+        }
+        rebuild(context, &table, &point_table, missing, tally).await?;
+    }
+}

@@ -1,0 +1,331 @@
+//! Whole keys replaced or deleted, in one commit per table.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use almanac_delta::manifest::UnitKey;
+use almanac_delta::rows::{read_columns, read_files, write_rows};
+use almanac_delta::tables::{distributions, trained_models};
+use almanac_delta::{
+    Claim, CommitKind, CommitRequest, DataFile, NewFile, TableName, TableSnapshot,
+};
+use almanac_planner::forecasting::Making;
+use almanac_udfs::forecasters::{Day, date};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Date32Type};
+use datafusion::common::ScalarValue;
+use uuid::Uuid;
+
+use super::forecast::{self, DueForecast, present_keys};
+use super::{Landed, Production, Tally, commit, forget, land, points, train};
+use crate::context::{Context, today};
+use crate::error::JobError;
+use crate::stale::{Stale, stale};
+
+/// The column of a key's date in a table.
+fn date_column(table: TableName) -> &'static str {
+    match table {
+        TableName::TrainedModels => trained_models::TRAINING_DATE,
+        _ => distributions::FORECAST_START_DATE,
+    }
+}
+
+/// The snapshot's files that hold any of the keys, each with those it holds.
+pub async fn files_with_keys(
+    context: &Context,
+    snapshot: &TableSnapshot,
+    keys: &BTreeSet<UnitKey>,
+) -> Result<Vec<(usize, BTreeSet<UnitKey>)>, JobError> {
+    let mut found = vec![];
+    let date = date_column(snapshot.name());
+    let (Some(first), Some(last)) = (
+        keys.iter().map(|key| key.date).min(),
+        keys.iter().map(|key| key.date).max(),
+    ) else {
+        return Ok(found);
+    };
+    for (index, file) in snapshot.files().iter().enumerate() {
+        let bound = |value: Option<ScalarValue>| match value {
+            Some(ScalarValue::Date32(day)) => day,
+            _ => None,
+        };
+        let statistics = file.statistics();
+        let outside = bound(statistics.min(date, &DataType::Date32))
+            .is_some_and(|lowest| lowest > last)
+            || bound(statistics.max(date, &DataType::Date32))
+                .is_some_and(|highest| highest < first);
+        if outside {
+            continue;
+        }
+        let columns = ["commodity", "model_name", "model_version", date];
+        let rows = read_columns(&context.lake, snapshot.def(), file, &columns).await?;
+        let own: BTreeSet<UnitKey> = row_keys(&rows, date)?
+            .into_iter()
+            .filter(|key| keys.contains(key))
+            .collect();
+        if !own.is_empty() {
+            found.push((index, own));
+        }
+    }
+    Ok(found)
+}
+
+/// The key of every row.
+fn row_keys(rows: &RecordBatch, date: &str) -> Result<Vec<UnitKey>, JobError> {
+    let text = |name: &str| {
+        rows.column_by_name(name)
+            .map(|column| column.as_string::<i32>())
+    };
+    let (Some(commodity), Some(model), Some(version), Some(date)) = (
+        text("commodity"),
+        text("model_name"),
+        text("model_version"),
+        rows.column_by_name(date)
+            .map(|column| column.as_primitive::<Date32Type>()),
+    ) else {
+        return Err(JobError::ours("a table of keys lacks a key column"));
+    };
+    Ok((0..rows.num_rows())
+        .map(|row| UnitKey {
+            commodity: commodity.value(row).to_owned(),
+            model_name: model.value(row).to_owned(),
+            model_version: version.value(row).to_owned(),
+            date: date.value(row),
+        })
+        .collect())
+}
+
+/// What remains of the files that hold the keys, written anew, and those files.
+pub async fn without_keys(
+    context: &Context,
+    snapshot: &TableSnapshot,
+    keys: &BTreeSet<UnitKey>,
+) -> Result<(Vec<NewFile>, Vec<DataFile>), JobError> {
+    let (mut rest, mut removes) = (vec![], vec![]);
+    for (index, _) in files_with_keys(context, snapshot, keys).await? {
+        let file = &snapshot.files()[index];
+        let rows = read_files(&context.lake, snapshot.def(), std::slice::from_ref(file)).await?;
+        let kept: BooleanArray = row_keys(&rows, date_column(snapshot.name()))?
+            .iter()
+            .map(|key| Some(!keys.contains(key)))
+            .collect();
+        let kept =
+            filter_record_batch(&rows, &kept).map_err(|error| JobError::ours(error.to_string()))?;
+        rest.extend(write_rows(&context.lake, snapshot.def(), &kept).await?);
+        removes.push(file.clone());
+    }
+    Ok((rest, removes))
+}
+
+/// Deletes keys from a table; returns how many were there.
+pub async fn delete(
+    context: &Context,
+    table: TableName,
+    keys: &BTreeSet<UnitKey>,
+    tally: &mut Tally,
+) -> Result<u64, JobError> {
+    loop {
+        let snapshot = context.lake.table(table).await?;
+        let there: u64 = files_with_keys(context, &snapshot, keys)
+            .await?
+            .iter()
+            .map(|(_, own)| own.len() as u64)
+            .sum();
+        let (adds, removes) = without_keys(context, &snapshot, keys).await?;
+        if removes.is_empty() {
+            return Ok(0);
+        }
+        let claims: BTreeSet<Claim> = keys
+            .iter()
+            .map(|key| Claim::keys(table, &key.commodity, &key.model_version))
+            .collect();
+        let request = CommitRequest {
+            operation: CommitKind::Replace,
+            adds,
+            removes,
+            claims: claims.into_iter().collect(),
+            run_id: context.stamp.run_id.clone(),
+            attempt_id: Uuid::new_v4().to_string(),
+            new_columns: vec![],
+        };
+        match land(context, &snapshot, request, tally).await? {
+            Landed::Yes => return Ok(there),
+            Landed::PlanAgain => {}
+        }
+    }
+}
+
+/// Makes stale models and forecasts of the range again; each table's keys change in one commit.
+pub async fn revise(
+    context: &Context,
+    production: &Production,
+    tally: &mut Tally,
+) -> Result<(), JobError> {
+    let stale = stale(context, production).await?;
+    let models: BTreeSet<UnitKey> = stale.models.iter().map(|stale| stale.key.clone()).collect();
+    revise_models(context, production, &models, tally).await?;
+    revise_forecasts(context, production, &stale, tally).await
+}
+
+async fn revise_models(
+    context: &Context,
+    production: &Production,
+    keys: &BTreeSet<UnitKey>,
+    tally: &mut Tally,
+) -> Result<(), JobError> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    loop {
+        let data = context.lake.table(TableName::UnifiedData).await?;
+        let models = context.lake.table(TableName::TrainedModels).await?;
+        let wanted: Vec<UnitKey> = keys.iter().cloned().collect();
+        let made = train::make(context, production, &data, &wanted, "train again").await?;
+        // A model that can no longer be fitted stays as it is, and its failure is told.
+        let replaced = made
+            .manifests
+            .iter()
+            .flat_map(|manifest| &manifest.keys)
+            .map(|(key, _)| key.clone())
+            .collect();
+        let (rest, removes) = without_keys(context, &models, &replaced).await?;
+        match commit(
+            context,
+            &models,
+            &made.manifests,
+            (CommitKind::Replace, rest, removes),
+            tally,
+        )
+        .await?
+        {
+            Landed::PlanAgain => continue,
+            Landed::Yes => {}
+        }
+        tally.revised += replaced.len() as u64;
+        made.count(tally);
+        forget(context, &made.slices).await;
+        return Ok(());
+    }
+}
+
+async fn revise_forecasts(
+    context: &Context,
+    production: &Production,
+    stale: &Stale,
+    tally: &mut Tally,
+) -> Result<(), JobError> {
+    let keys: BTreeSet<UnitKey> = stale
+        .forecasts
+        .iter()
+        .map(|stale| stale.key.clone())
+        .collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let (start, end) = (production.start, production.end);
+    let range = production.range(start, end);
+    loop {
+        let data = context.lake.table(TableName::UnifiedData).await?;
+        let models = context.lake.table(TableName::TrainedModels).await?;
+        let point_table = context.lake.table(TableName::PointForecasts).await?;
+        let table = context.lake.table(TableName::Distributions).await?;
+        let present = present_keys(context, production, &table, &range).await?;
+        let revision = keys
+            .iter()
+            .filter_map(|key| present.get(key))
+            .map(|made| made.revision)
+            .max()
+            .unwrap_or(0)
+            + 1;
+        let due = models_for(context, &models, production, &keys).await?;
+        let prepared = forecast::prepare(context, production, &models, &range, due).await?;
+        let revision = i32::try_from(revision).unwrap_or(i32::MAX);
+        let making = Making {
+            today: today(),
+            revision,
+        };
+        let label = format!(
+            "forecast again {} … {}",
+            date::format(start),
+            date::format(end)
+        );
+        let made = forecast::make(
+            context,
+            production,
+            (&data, &models),
+            prepared,
+            making,
+            &label,
+        )
+        .await?;
+        let replaced: BTreeSet<UnitKey> = made
+            .manifests
+            .iter()
+            .flat_map(|manifest| &manifest.keys)
+            .map(|(key, _)| key.clone())
+            .collect();
+        let (rest, removes) = without_keys(context, &table, &replaced).await?;
+        match commit(
+            context,
+            &table,
+            &made.manifests,
+            (CommitKind::Replace, rest, removes),
+            tally,
+        )
+        .await?
+        {
+            Landed::PlanAgain => continue,
+            Landed::Yes => {}
+        }
+        tally.revised += replaced.len() as u64;
+        made.count(tally);
+        let (rest, removes) = without_keys(context, &point_table, &replaced).await?;
+        match commit(
+            context,
+            &point_table,
+            &made.manifests,
+            (CommitKind::Replace, rest, removes),
+            tally,
+        )
+        .await?
+        {
+            Landed::Yes => {}
+            Landed::PlanAgain => points::settle(context, production, &range, tally).await?,
+        }
+        forget(context, &made.slices).await;
+        return Ok(());
+    }
+}
+
+/// The newest active model for each key.
+async fn models_for(
+    context: &Context,
+    models: &TableSnapshot,
+    production: &Production,
+    keys: &BTreeSet<UnitKey>,
+) -> Result<Vec<DueForecast>, JobError> {
+    let range = production.range(production.start, production.end);
+    let plan = almanac_planner::present::active_models(&context.source(models), &range)?;
+    let mut trained: BTreeMap<(String, String), BTreeSet<Day>> = BTreeMap::new();
+    for batch in context.query(plan).await? {
+        let rows = crate::context::Rows(&batch);
+        for row in 0..rows.len() {
+            let id = (rows.text("commodity", row)?, rows.text("model_name", row)?);
+            trained
+                .entry(id)
+                .or_default()
+                .insert(rows.day(trained_models::TRAINING_DATE, row)?);
+        }
+    }
+    let newest = |key: &UnitKey| {
+        let dates = trained.get(&(key.commodity.clone(), key.model_name.clone()))?;
+        dates.range(..=key.date).next_back().copied()
+    };
+    Ok(keys
+        .iter()
+        .map(|key| DueForecast {
+            key: key.clone(),
+            training_date: newest(key),
+        })
+        .collect())
+}

@@ -1,0 +1,137 @@
+//! Results for people and for machines.
+
+use std::time::Instant;
+
+use almanac_executor::Progress;
+use arrow::array::RecordBatch;
+use arrow::json::ArrayWriter;
+use arrow::util::pretty::pretty_format_batches;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+
+use crate::error::JobError;
+
+/// Writes to standard output. A reader that went away is no error of ours.
+pub fn print(text: &str) -> Result<(), JobError> {
+    use std::io::Write;
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(JobError::ours(format!("cannot write the result: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Rows as a table, or as a JSON array of objects.
+pub fn print_rows(batches: &[RecordBatch], json: bool) -> Result<(), JobError> {
+    if json {
+        return print(&rows_as_json(batches)?);
+    }
+    let table =
+        pretty_format_batches(batches).map_err(|error| JobError::ours(error.to_string()))?;
+    print(&table.to_string())
+}
+
+/// Rows as a JSON array of objects.
+pub fn rows_as_json(batches: &[RecordBatch]) -> Result<String, JobError> {
+    let failed = |error: arrow::error::ArrowError| JobError::ours(error.to_string());
+    let mut writer = ArrayWriter::new(vec![]);
+    writer
+        .write_batches(&batches.iter().collect::<Vec<_>>())
+        .map_err(failed)?;
+    writer.finish().map_err(failed)?;
+    String::from_utf8(writer.into_inner()).map_err(|error| JobError::ours(error.to_string()))
+}
+
+/// Columns of texts, aligned, with a header.
+pub fn aligned(header: &[&str], rows: &[Vec<String>]) -> String {
+    let widths: Vec<usize> = (0..header.len())
+        .map(|column| {
+            let cells = rows.iter().map(|row| row[column].chars().count());
+            cells.chain([header[column].len()]).max().unwrap_or(0)
+        })
+        .collect();
+    let line = |cells: Vec<&str>| {
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    let mut lines = vec![line(header.to_vec())];
+    lines.extend(
+        rows.iter()
+            .map(|row| line(row.iter().map(String::as_str).collect())),
+    );
+    lines.join("\n")
+}
+
+/// JSON objects as a titled table.
+pub fn titled(title: &str, columns: &[&str], rows: &[Value]) -> String {
+    let cell = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| columns.iter().map(|name| cell(&row[*name])).collect())
+        .collect();
+    format!("{title}\n{}", aligned(columns, &rows))
+}
+
+/// A JSON object on one line.
+pub fn print_json(value: &Value) -> Result<(), JobError> {
+    print(&value.to_string())
+}
+
+/// A bar on standard error that counts slices; silent when that is no terminal.
+pub struct Bar {
+    bar: ProgressBar,
+    started: Instant,
+}
+
+impl Bar {
+    /// A bar without length.
+    pub fn new(quiet: bool) -> Self {
+        let target = if quiet {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr()
+        };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        if let Ok(style) =
+            ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} slices, {elapsed}")
+        {
+            bar.set_style(style);
+        }
+        Self {
+            bar,
+            started: Instant::now(),
+        }
+    }
+
+    /// Begins a stage of `slices` slices.
+    pub fn stage(&self, label: String, slices: usize) {
+        tracing::info!(
+            slices,
+            seconds = self.started.elapsed().as_secs_f64(),
+            "{label}"
+        );
+        self.bar.set_length(slices as u64);
+        self.bar.set_position(0);
+        self.bar.set_message(label);
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Progress for Bar {
+    fn slice_done(&self) {
+        self.bar.inc(1);
+    }
+}

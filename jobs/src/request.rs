@@ -1,0 +1,174 @@
+//! From what a user typed to a resolved request.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use almanac_delta::{Layout, TableName};
+use almanac_planner::present::{commodities, regions};
+use almanac_udfs::forecasters::{Day, Frequency, date, nearest};
+use almanac_udfs::spec::{ModelSpec, Regions};
+
+use crate::cli::{SelectionArgs, ShapeArgs};
+use crate::context::{Context, Rows};
+use crate::error::JobError;
+use crate::produce::Production;
+
+/// Days in the horizon at most.
+const HORIZON: usize = almanac_udfs::forecast::HORIZON;
+
+/// Resolves a request against the lake and the catalog.
+pub async fn production(
+    context: &Context,
+    selection: &SelectionArgs,
+    shape: &ShapeArgs,
+    (start, end): (Day, Day),
+) -> Result<Production, JobError> {
+    if start > end {
+        return Err(JobError::user(
+            format!(
+                "the range is empty: it starts on {} and ends on {}",
+                date::format(start),
+                date::format(end)
+            ),
+            "--start must not be after --end",
+        ));
+    }
+    if shape.paths == 0 || i32::try_from(shape.paths).is_err() {
+        return Err(JobError::user(
+            format!("--paths {} makes no sense", shape.paths),
+            "at least 1; the default is 2000",
+        ));
+    }
+    if shape.horizon == 0 || shape.horizon > HORIZON {
+        return Err(JobError::user(
+            format!("--horizon {} is out of range", shape.horizon),
+            format!("1 to {HORIZON}: the tables have that many days"),
+        ));
+    }
+    let frequency: Frequency = shape.frequency.parse().map_err(|_| {
+        let known = Frequency::ALL.map(Frequency::name);
+        let hint = nearest(&shape.frequency, known.into_iter()).map_or_else(
+            || format!("one of {}", known.join(", ")),
+            |name| format!("did you mean `{name}`?"),
+        );
+        JobError::user(format!("no frequency `{}`", shape.frequency), hint)
+    })?;
+    let chosen = chosen_commodities(context, &selection.commodity).await?;
+    let mut models = BTreeMap::new();
+    for key in &selection.models {
+        let mut spec = context
+            .settings
+            .catalog
+            .resolve(key, context.lake.settings())?;
+        check_covariates(context, key, &mut spec, &chosen).await?;
+        models.insert(key.clone(), spec);
+    }
+    Ok(Production {
+        commodities: chosen,
+        models,
+        model_version: selection.model_version.clone(),
+        start,
+        end,
+        frequency: frequency.name().to_owned(),
+        paths: shape.paths,
+        horizon: shape.horizon,
+    })
+}
+
+/// All commodities of the lake.
+pub async fn known_commodities(context: &Context) -> Result<BTreeSet<String>, JobError> {
+    let data = context.lake.table(TableName::UnifiedData).await?;
+    if context.lake.settings().layout == Layout::Commodity {
+        // The log knows the partitions.
+        return Ok(data
+            .files()
+            .iter()
+            .filter_map(|file| file.partition_values.first().cloned().flatten())
+            .collect());
+    }
+    let mut known = BTreeSet::new();
+    for batch in context.query(commodities(&context.source(&data))?).await? {
+        let rows = Rows(&batch);
+        for row in 0..rows.len() {
+            known.insert(rows.text("commodity", row)?);
+        }
+    }
+    Ok(known)
+}
+
+async fn chosen_commodities(context: &Context, wanted: &[String]) -> Result<Vec<String>, JobError> {
+    let known = known_commodities(context).await?;
+    if known.is_empty() {
+        return Err(JobError::user(
+            "the lake holds no data yet",
+            "load some with `almanac ingest FILE`",
+        ));
+    }
+    if wanted.iter().any(|name| name == "*") {
+        return Ok(known.into_iter().collect());
+    }
+    let mut chosen = BTreeSet::new();
+    for name in wanted.iter().map(|name| name.trim()) {
+        if !known.contains(name) {
+            let hint = nearest(name, known.iter().map(String::as_str)).map_or_else(
+                || "`almanac status` lists what there is".to_owned(),
+                |nearest| format!("did you mean `{nearest}`?"),
+            );
+            return Err(JobError::user(
+                format!("no commodity `{name}` in silver.unified_data"),
+                hint,
+            ));
+        }
+        chosen.insert(name.to_owned());
+    }
+    Ok(chosen.into_iter().collect())
+}
+
+/// Refuses covariates that the table does not have; resolves the regions of a pivot.
+async fn check_covariates(
+    context: &Context,
+    key: &str,
+    spec: &mut ModelSpec,
+    commodities: &[String],
+) -> Result<(), JobError> {
+    if spec.covariates.is_empty() {
+        return Ok(());
+    }
+    let data = context.lake.table(TableName::UnifiedData).await?;
+    let schema = data.schema();
+    let mut resolved = vec![];
+    for covariate in &spec.covariates {
+        let source = covariate
+            .split_once('@')
+            .map_or(covariate.as_str(), |(source, _)| source);
+        if schema.field_with_name(source).is_err() {
+            let names: Vec<&str> = schema
+                .fields()
+                .iter()
+                .map(|field| field.name().as_str())
+                .collect();
+            let hint = nearest(source, names.iter().copied()).map_or_else(
+                || format!("columns: {}", names.join(", ")),
+                |name| format!("did you mean `{name}`?"),
+            );
+            return Err(JobError::user(
+                format!(
+                    "model `{key}` wants the covariate `{source}`, which is no column of silver.unified_data"
+                ),
+                hint,
+            ));
+        }
+        if spec.regions != Regions::Pivot || covariate.contains('@') {
+            resolved.push(covariate.clone());
+            continue;
+        }
+        let plan = regions(&context.source(&data), covariate, commodities)?;
+        for batch in context.query(plan).await? {
+            let rows = Rows(&batch);
+            for row in 0..rows.len() {
+                resolved.push(format!("{covariate}@{}", rows.text("region", row)?));
+            }
+        }
+    }
+    spec.covariates = resolved;
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! Settings, resolved once: flags, then environment, then the settings file, then defaults.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use almanac_delta::StoreLocation;
+use serde::Deserialize;
+
+use crate::catalog::{Catalog, ModelEntry};
+use crate::error::JobError;
+
+/// The settings file that is read when none is named and it is there.
+const FILE: &str = "almanac.toml";
+
+/// What the command line and the environment say; `None` where they say nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// `--lake`, `ALMANAC_LAKE`.
+    pub lake: Option<String>,
+    /// `--threads`.
+    pub threads: Option<usize>,
+    /// `--slices`.
+    pub slices: Option<usize>,
+    /// `--memory-limit-mib`.
+    pub memory_limit_mib: Option<usize>,
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--json`.
+    pub json: bool,
+    /// `-q`.
+    pub quiet: bool,
+}
+
+/// The settings file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SettingsFile {
+    lake: Option<String>,
+    threads: Option<usize>,
+    slices: Option<usize>,
+    memory_limit_mib: Option<usize>,
+    #[serde(default)]
+    models: BTreeMap<String, ModelEntry>,
+}
+
+/// Resolved settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The lake.
+    pub lake: StoreLocation,
+    /// Threads of the embedded engine.
+    pub threads: usize,
+    /// Slices of a chunk, when the user wants a certain number.
+    pub slices: Option<usize>,
+    /// Memory that queries may use.
+    pub memory_bytes: usize,
+    /// Whether results are JSON.
+    pub json: bool,
+    /// Whether bars and notices are off.
+    pub quiet: bool,
+    /// The models.
+    pub catalog: Catalog,
+}
+
+impl Settings {
+    /// Resolves what was given with the settings file and the defaults.
+    pub fn resolve(given: Given) -> Result<Self, JobError> {
+        const MIB: usize = 1 << 20;
+        const MEMORY_MIB: usize = 4096;
+        let file = match &given.config {
+            Some(path) => read(path)?,
+            None if Path::new(FILE).exists() => read(Path::new(FILE))?,
+            None => SettingsFile::default(),
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = given.threads.or(file.threads).unwrap_or(cores);
+        let slices = given.slices.or(file.slices);
+        if threads == 0 || slices == Some(0) {
+            return Err(JobError::user(
+                "--threads and --slices must be at least 1",
+                "leave them out for the defaults",
+            ));
+        }
+        let lake = given
+            .lake
+            .or(file.lake)
+            .unwrap_or_else(|| "./lake".to_owned());
+        Ok(Self {
+            lake: StoreLocation::new(lake),
+            threads,
+            slices,
+            memory_bytes: given
+                .memory_limit_mib
+                .or(file.memory_limit_mib)
+                .unwrap_or(MEMORY_MIB)
+                * MIB,
+            json: given.json,
+            quiet: given.quiet,
+            catalog: Catalog::new(file.models)?,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<SettingsFile, JobError> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        JobError::user(
+            format!("cannot read the settings file {shown}: {error}"),
+            "name another with --config",
+        )
+    })?;
+    toml::from_str(&text).map_err(|error| {
+        let place = error
+            .span()
+            .map_or(0, |span| text[..span.start].lines().count().max(1));
+        JobError::user(
+            format!("settings file {shown}, line {place}: {}", error.message()),
+            "a model is `[models.NAME]` with `family = …` and its parameters",
+        )
+    })
+}

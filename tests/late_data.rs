@@ -1,0 +1,372 @@
+//! Late, corrected and missing closes: refused or shown as uncertainty, named afterwards, and
+//! replaced whole, never silently.
+
+use std::collections::BTreeSet;
+
+use almanac_delta::TableName;
+use serde_json::Value;
+
+use crate::lake::TestLake;
+use crate::market::{Market, day};
+use crate::tables::{Key, assert_same, bits, keys, moments, states, without_runs};
+use crate::whole::{assert_no_key_is_half_written, assert_whole};
+
+const ARGUMENTS: &str =
+    "--commodity Coffee --models naive,random_walk --frequency monthly --model-version v1";
+const RANGE: &str = "--start 2021-06-07 --end 2021-06-20";
+/// A Tuesday.
+const LATE: &str = "2021-06-15";
+
+fn market() -> Market {
+    Market::usual("Coffee", 31).and(Market::usual("Sugar", 32))
+}
+
+fn without_late() -> Market {
+    market().only(|_, date| date < day(LATE))
+}
+
+/// The stale keys that `status --stale` names, as (table, key).
+fn stale(lake: &TestLake) -> BTreeSet<(String, Key)> {
+    let report = lake.run("--json status --stale").expect(0).json();
+    let rows = report["stale"]
+        .as_array()
+        .unwrap_or_else(|| panic!("no `stale` in {report}"));
+    let text = |row: &Value, name: &str| {
+        row[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("no `{name}` in {row}"))
+            .to_owned()
+    };
+    rows.iter()
+        .map(|row| {
+            let key = Key::new(
+                &text(row, "commodity"),
+                &text(row, "model_name"),
+                &text(row, "model_version"),
+                day(&text(row, "date")),
+            );
+            (text(row, "table"), key)
+        })
+        .collect()
+}
+
+#[test]
+fn daily_refuses_without_the_last_close_and_the_key_stays_free() {
+    let lake = TestLake::of(&without_late());
+    lake.job(&format!(
+        "backfill {ARGUMENTS} --start 2021-06-14 --end 2021-06-15 --paths 50"
+    ));
+    let before = lake.paths();
+
+    let report = lake.failing_job(&format!("daily {ARGUMENTS} --date 2021-06-16 --paths 50"));
+    assert_eq!(report.forecasts(), [0, 0, 2]);
+    let failures = report.failures();
+    assert_eq!(failures.len(), 2, "{report:?}");
+    for [stage, commodity, _, date, class] in &failures {
+        assert_eq!(
+            [stage, commodity, date, class],
+            ["forecast", "Coffee", "2021-06-16", "freshness"]
+        );
+    }
+    assert_same(&lake.paths(), &before, "paths after a refusal");
+    let rows =
+        lake.sql("SELECT error_class, message FROM forecast.job_failures ORDER BY model_name");
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert!(
+        rows.iter().all(|row| row["error_class"] == "freshness"
+            && row["message"].as_str().unwrap().contains(LATE)),
+        "{rows:?}"
+    );
+
+    lake.ingest(&market());
+    let report = lake.job(&format!("daily {ARGUMENTS} --date 2021-06-16 --paths 50"));
+    assert_eq!(report.forecasts(), [2, 0, 0]);
+    let punctual = TestLake::of(&market());
+    punctual.job(&format!(
+        "backfill {ARGUMENTS} --start 2021-06-14 --end 2021-06-16 --paths 50"
+    ));
+    assert_same(
+        &bits(&lake.paths()),
+        &bits(&punctual.paths()),
+        "paths with a close that was late",
+    );
+}
+
+#[test]
+fn a_missing_close_widens_the_first_day_when_it_is_allowed() {
+    let wide = TestLake::of(&without_late());
+    let report = wide.job(&format!(
+        "daily {ARGUMENTS} --date 2021-06-16 --paths 2000 --allow-stale"
+    ));
+    assert_eq!(report.forecasts(), [2, 0, 0]);
+    let backfilled = TestLake::of(&without_late());
+    backfilled.job(&format!(
+        "backfill {ARGUMENTS} --start 2021-06-16 --end 2021-06-16 --paths 2000"
+    ));
+    assert_same(
+        &bits(&backfilled.paths()),
+        &bits(&wide.paths()),
+        "backfill and daily --allow-stale",
+    );
+
+    let narrow = TestLake::of(&market());
+    narrow.job(&format!("daily {ARGUMENTS} --date 2021-06-16 --paths 2000"));
+    for model in ["naive", "random_walk"] {
+        let key = Key::new("Coffee", model, "v1", day("2021-06-16"));
+        let (wide, narrow) = (
+            moments(&wide.paths()[&key], 1).1,
+            moments(&narrow.paths()[&key], 1).1,
+        );
+        let ratio = wide / narrow;
+        // Two steps instead of one: the square root of two, give or take what 2,000 paths leave open.
+        assert!(
+            (1.25..1.6).contains(&ratio),
+            "{model}: {wide} against {narrow}"
+        );
+    }
+}
+
+#[test]
+fn a_series_that_stopped_long_ago_is_stale_even_for_a_backfill() {
+    let lake = TestLake::of(&without_late());
+    let report = lake.failing_job(&format!(
+        "backfill {ARGUMENTS} --start 2021-06-24 --end 2021-06-25 --paths 50"
+    ));
+    // The newest close is of June 14: ten days before June 24 are allowed, eleven are not.
+    assert_eq!(report.forecasts(), [2, 0, 2]);
+    for [stage, _, _, date, class] in report.failures() {
+        assert_eq!(
+            [stage.as_str(), date.as_str(), class.as_str()],
+            ["forecast", "2021-06-25", "stale"]
+        );
+    }
+}
+
+#[test]
+fn a_corrected_close_makes_exactly_the_keys_after_it_stale() {
+    let lake = TestLake::of(&market());
+    lake.job(&format!("backfill {ARGUMENTS} {RANGE} --paths 50"));
+    lake.job(&format!(
+        "backfill {} {RANGE} --paths 50",
+        ARGUMENTS.replace("Coffee", "Sugar")
+    ));
+    assert_eq!(stale(&lake), BTreeSet::new());
+
+    let mut corrected = market();
+    corrected.set(
+        "Coffee",
+        day("2021-06-10"),
+        "close",
+        market().close("Coffee", day("2021-06-10")) * 1.02,
+    );
+    lake.ingest(&corrected);
+    let wanted: BTreeSet<_> = keys(
+        &["Coffee"],
+        &["naive", "random_walk"],
+        crate::market::days("2021-06-11", "2021-06-20"),
+    )
+    .into_iter()
+    .map(|key| ("forecast.distributions".to_owned(), key))
+    .collect();
+    assert_eq!(stale(&lake), wanted);
+    let text = lake.run("status --stale").expect(0).stdout;
+    assert!(
+        text.contains("Coffee") && text.contains("2021-06-11") && !text.contains("Sugar"),
+        "{text}"
+    );
+
+    // A close from before the training makes the model stale as well, and all that rests on it.
+    corrected.set(
+        "Coffee",
+        day("2021-03-10"),
+        "close",
+        market().close("Coffee", day("2021-03-10")) * 1.02,
+    );
+    lake.ingest(&corrected);
+    let found = stale(&lake);
+    for model in ["naive", "random_walk"] {
+        let trained = Key::new("Coffee", model, "v1", day("2021-06-07"));
+        assert!(
+            found.contains(&("forecast.trained_models".to_owned(), trained)),
+            "{found:?}"
+        );
+    }
+    let forecasts: BTreeSet<Key> = found
+        .into_iter()
+        .filter(|(table, _)| table == "forecast.distributions")
+        .map(|(_, key)| key)
+        .collect();
+    assert_eq!(
+        forecasts,
+        keys(
+            &["Coffee"],
+            &["naive", "random_walk"],
+            crate::market::days("2021-06-07", "2021-06-20")
+        )
+    );
+}
+
+#[test]
+fn ingesting_the_same_rows_again_makes_nothing_stale() {
+    let lake = TestLake::of(&market());
+    lake.job(&format!("backfill {ARGUMENTS} {RANGE} --paths 50"));
+    lake.ingest(&market());
+    assert_eq!(stale(&lake), BTreeSet::new());
+    // Nor does a later day, or a rewrite of the files.
+    let mut more = Market::default();
+    more.set("Coffee", day("2022-01-03"), "close", 90.0);
+    lake.ingest(&more);
+    lake.run("optimize").expect(0);
+    assert_eq!(stale(&lake), BTreeSet::new());
+}
+
+#[test]
+fn a_rerun_rewrites_nothing_silently_and_revise_replaces_whole_keys_in_one_commit() {
+    let lake = TestLake::of(&market());
+    let backfill = format!("backfill {ARGUMENTS} {RANGE} --paths 50");
+    lake.job(&backfill);
+    let before = lake.paths();
+    let mut corrected = market();
+    corrected.set(
+        "Coffee",
+        day("2021-06-10"),
+        "close",
+        market().close("Coffee", day("2021-06-10")) * 1.02,
+    );
+    lake.ingest(&corrected);
+
+    let report = lake.job(&backfill);
+    assert_eq!(
+        report.forecasts(),
+        [0, 28, 0],
+        "a plain rerun skips what is there"
+    );
+    assert_same(&lake.paths(), &before, "paths after a plain rerun");
+
+    let versions = lake.versions();
+    let report = lake.job(&format!("{backfill} --revise"));
+    assert_eq!(report.forecasts(), [20, 8, 0], "{report:?}");
+    assert_eq!(
+        lake.versions()[&TableName::Distributions],
+        versions[&TableName::Distributions] + 1,
+        "one commit"
+    );
+    let wanted_keys = keys(
+        &["Coffee"],
+        &["naive", "random_walk"],
+        crate::market::days("2021-06-07", "2021-06-20"),
+    );
+    assert_whole(&lake, &wanted_keys, 50);
+    let after = lake.paths();
+    for (key, rows) in &after {
+        let revised = key.date > day("2021-06-10");
+        assert!(
+            rows.iter()
+                .all(|row| row.revision == Some(i32::from(revised))),
+            "{key:?}"
+        );
+        if !revised {
+            assert_eq!(rows, &before[key], "{key:?} is not stale");
+        }
+    }
+    let fresh = TestLake::of(&corrected);
+    fresh.job(&backfill);
+    assert_same(
+        &bits(&after),
+        &bits(&fresh.paths()),
+        "paths that were revised",
+    );
+    let without_revision = |lake: &TestLake| {
+        let mut points = without_runs(lake.points());
+        points
+            .values_mut()
+            .flatten()
+            .for_each(|row| row.revision = None);
+        points
+    };
+    assert_same(
+        &without_revision(&lake),
+        &without_revision(&fresh),
+        "points that were revised",
+    );
+    assert_eq!(stale(&lake), BTreeSet::new());
+    let report = lake.job(&format!("{backfill} --revise"));
+    assert_eq!(report.forecasts(), [0, 28, 0], "nothing is left to revise");
+}
+
+#[test]
+fn revise_trains_again_what_rests_on_a_corrected_close() {
+    let lake = TestLake::of(&market());
+    let backfill = format!("backfill {ARGUMENTS} {RANGE} --paths 50");
+    lake.job(&backfill);
+    let mut corrected = market();
+    corrected.set(
+        "Coffee",
+        day("2021-05-10"),
+        "close",
+        market().close("Coffee", day("2021-05-10")) * 1.02,
+    );
+    lake.ingest(&corrected);
+    lake.job(&format!("{backfill} --revise"));
+    let fresh = TestLake::of(&corrected);
+    fresh.job(&backfill);
+    assert_same(
+        &states(&lake.models()),
+        &states(&fresh.models()),
+        "states that were revised",
+    );
+    assert_same(
+        &bits(&lake.paths()),
+        &bits(&fresh.paths()),
+        "paths that were revised",
+    );
+    assert_eq!(stale(&lake), BTreeSet::new());
+}
+
+#[test]
+fn a_revision_that_is_killed_leaves_old_keys_or_new_ones_and_no_mixture() {
+    let market_before = market();
+    let mut corrected = market();
+    corrected.set(
+        "Coffee",
+        day("2021-06-10"),
+        "close",
+        market().close("Coffee", day("2021-06-10")) * 1.02,
+    );
+    let base = TestLake::of(&market_before);
+    let backfill = format!("backfill {ARGUMENTS} {RANGE} --paths 50");
+    base.job(&backfill);
+    base.ingest(&corrected);
+    let undisturbed = base.copy();
+    undisturbed.job(&format!("{backfill} --revise"));
+    for point in [
+        "before_manifest",
+        "after_manifest",
+        "before_commit:forecast/distributions",
+        "after_commit_put:forecast/distributions",
+        "between_tables",
+    ] {
+        let lake = base.copy();
+        lake.crash(point, &format!("{backfill} --revise"));
+        let found = lake.paths();
+        assert_no_key_is_half_written(&found, 50);
+        let revisions: BTreeSet<_> = found
+            .iter()
+            .filter(|(key, _)| key.date > day("2021-06-10"))
+            .map(|(_, rows)| rows[0].revision)
+            .collect();
+        assert_eq!(revisions.len(), 1, "{point}: one commit replaces all");
+        lake.job(&format!("{backfill} --revise"));
+        assert_whole(&lake, &found.keys().cloned().collect(), 50);
+        assert_same(
+            &bits(&lake.paths()),
+            &bits(&undisturbed.paths()),
+            &format!("paths revised after {point}"),
+        );
+        assert_same(
+            &without_runs(lake.points()),
+            &without_runs(undisturbed.points()),
+            &format!("points revised after {point}"),
+        );
+    }
+}

@@ -1,0 +1,312 @@
+//! What the lake says of itself, and what can be asked of it.
+
+use almanac_delta::TableName;
+
+use crate::lake::TestLake;
+use crate::market::Market;
+
+const REQUEST: &str = "--commodity Coffee,Sugar --models naive,random_walk --start 2021-03-01 --end 2021-03-10 --frequency monthly \
+    --model-version v1 --paths 20";
+
+fn lake() -> TestLake {
+    let lake = TestLake::of(&Market::usual("Coffee", 151).and(Market::usual("Sugar", 152)));
+    lake.job(&format!("backfill {REQUEST}"));
+    lake
+}
+
+#[test]
+fn status_shows_runs_failures_and_coverage() {
+    let lake = lake();
+    let report = lake.job(&format!(
+        "backfill {}",
+        REQUEST
+            .replace("--end 2021-03-10", "--end 2021-03-12")
+            .replace("Coffee,Sugar", "Coffee")
+    ));
+    lake.run("delete --commodity Sugar --models naive --model-version v1 --start 2021-03-04 --end 2021-03-05").expect(0);
+    let status = lake.run("--json status").expect(0).json();
+    let coverage = status["coverage"]
+        .as_array()
+        .unwrap_or_else(|| panic!("no coverage in {status}"));
+    let of = |commodity: &str, model: &str| {
+        let row = coverage
+            .iter()
+            .find(|row| {
+                row["commodity"] == commodity
+                    && row["model_name"] == model
+                    && row["model_version"] == "v1"
+            })
+            .unwrap_or_else(|| panic!("no coverage of {commodity} {model} in {status}"));
+        (
+            row["present"].as_u64().unwrap(),
+            row["wanted"].as_u64().unwrap(),
+        )
+    };
+    assert_eq!(of("Coffee", "naive"), (12, 12));
+    assert_eq!(of("Sugar", "random_walk"), (10, 10));
+    assert_eq!(of("Sugar", "naive"), (8, 10), "a gap shows");
+    let runs = status["runs"]
+        .as_array()
+        .unwrap_or_else(|| panic!("no runs in {status}"));
+    assert!(
+        runs.iter()
+            .any(|run| run["run_id"] == report.0["run_id"] && run["kind"] == "backfill"),
+        "{status}"
+    );
+
+    let text = lake.run("status").expect(0).stdout;
+    assert!(
+        ["Coffee", "Sugar", "naive", "random_walk", "backfill"]
+            .iter()
+            .all(|word| text.contains(word)),
+        "{text}"
+    );
+    let run = report.0["run_id"].as_str().unwrap();
+    let one = lake.run(&format!("--json status {run}")).expect(0).json();
+    assert!(one.to_string().contains(run), "{one}");
+    let (error, _) = lake.run("status no-such-run").refusal();
+    assert!(error.contains("no-such-run"), "{error}");
+}
+
+#[test]
+fn every_run_leaves_a_row_that_says_what_it_read_and_wrote() {
+    let lake = lake();
+    let rows = lake.sql("SELECT * FROM forecast.job_runs WHERE kind = 'backfill'");
+    assert_eq!(rows.len(), 1);
+    for column in [
+        "run_id",
+        "arguments",
+        "started_at",
+        "finished_at",
+        "status",
+        "engine",
+        "code_version",
+        "data_versions",
+        "table_versions",
+    ] {
+        assert!(
+            rows[0][column]
+                .as_str()
+                .is_some_and(|text| !text.is_empty()),
+            "{column} of {}",
+            rows[0]
+        );
+    }
+    let json = |column: &str| -> serde_json::Value {
+        serde_json::from_str(rows[0][column].as_str().unwrap()).unwrap()
+    };
+    assert_eq!(
+        json("table_versions")["forecast.point_forecasts"].as_u64(),
+        Some(lake.table(TableName::PointForecasts).version())
+    );
+    assert!(
+        json("data_versions")["silver.unified_data"].is_u64(),
+        "{}",
+        rows[0]
+    );
+    assert!(
+        json("arguments").to_string().contains("random_walk"),
+        "{}",
+        rows[0]
+    );
+}
+
+#[test]
+fn every_table_can_be_queried_under_each_of_its_names() {
+    let lake = lake();
+    for table in TableName::ALL {
+        let count = |name: &str| {
+            lake.sql(&format!("SELECT count(*) AS n FROM {name}"))[0]["n"]
+                .as_u64()
+                .unwrap()
+        };
+        let rows: usize = lake.rows(table).iter().map(crate::tables::Rows::len).sum();
+        let names = [
+            table.sql_name().to_owned(),
+            format!("commodity.{}", table.sql_name()),
+        ];
+        for name in names {
+            assert_eq!(count(&name), rows as u64, "{name}");
+        }
+    }
+    // The calendar is there to be joined with, whatever the lake does with it.
+    let rows = lake.sql(
+        "SELECT p.commodity, count(*) AS n, min(p.day_1) AS low, max(p.day_14) AS high \
+         FROM forecast.distributions p JOIN forecast.trained_models m \
+         ON p.commodity = m.commodity AND p.model_name = m.model_name AND p.model_version = m.model_version \
+         WHERE NOT p.is_actuals AND p.forecast_start_date = DATE '2021-03-05' GROUP BY p.commodity ORDER BY p.commodity",
+    );
+    assert_eq!(
+        rows.iter()
+            .map(|row| row["n"].as_u64().unwrap())
+            .collect::<Vec<_>>(),
+        [40, 40]
+    );
+}
+
+#[test]
+fn sql_sums_what_the_files_hold() {
+    let lake = lake();
+    let rows = lake.sql(
+        "SELECT commodity, model_name, CAST(forecast_start_date AS VARCHAR) AS day, count(*) AS paths, sum(CAST(day_7 AS DOUBLE)) AS total \
+         FROM forecast.distributions WHERE NOT is_actuals GROUP BY 1, 2, 3",
+    );
+    let paths = lake.paths();
+    assert_eq!(rows.len(), paths.len());
+    for row in rows {
+        let text = |name: &str| row[name].as_str().unwrap();
+        let key = crate::tables::Key::new(
+            text("commodity"),
+            text("model_name"),
+            "v1",
+            crate::market::day(text("day")),
+        );
+        assert_eq!(row["paths"].as_u64(), Some(20));
+        let total: f64 = paths[&key].iter().map(|path| path.day(7)).sum();
+        assert!(
+            (row["total"].as_f64().unwrap() / total - 1.0).abs() < 1e-12,
+            "{key:?}"
+        );
+    }
+}
+
+#[test]
+fn a_table_can_be_read_as_of_an_older_version() {
+    let lake = lake();
+    let before = lake.table(TableName::Distributions).version();
+    lake.job(&format!(
+        "backfill {}",
+        REQUEST.replace("--model-version v1", "--model-version v2")
+    ));
+    let count = "SELECT count(*) AS n FROM forecast.distributions WHERE NOT is_actuals";
+    let n = |output: crate::lake::Output| output.expect(0).json()[0]["n"].as_u64().unwrap();
+    assert_eq!(n(lake.sql_with(count, &[])), 2 * 40 * 20);
+    for table in ["distributions", "forecast.distributions"] {
+        assert_eq!(
+            n(lake.sql_with(count, &["--as-of", &format!("{table}={before}")])),
+            40 * 20,
+            "{table}"
+        );
+        assert_eq!(
+            n(lake.sql_with(count, &["--as-of", &format!("{table}=0")])),
+            0,
+            "{table}"
+        );
+    }
+    let (error, hint) = lake
+        .sql_with(count, &["--as-of", "distributions=9999"])
+        .refusal();
+    assert!(error.contains("9999"), "{error} {hint}");
+    let (error, _) = lake
+        .sql_with(count, &["--as-of", "no_such_table=1"])
+        .refusal();
+    assert!(error.contains("no_such_table"), "{error}");
+}
+
+#[test]
+fn users_can_train_in_sql() {
+    let lake = lake();
+    let rows = lake.sql(
+        "SELECT commodity, train('random_walk', date, close) AS model FROM silver.unified_data \
+         WHERE date < DATE '2021-03-01' GROUP BY commodity ORDER BY commodity",
+    );
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    let stored = lake.models();
+    for row in &rows {
+        let model = &row["model"];
+        assert!(model["error_class"].is_null(), "{model}");
+        let commodity = row["commodity"].as_str().unwrap();
+        let key = crate::tables::Key::new(
+            commodity,
+            "random_walk",
+            "v1",
+            crate::market::day("2021-03-01"),
+        );
+        assert_eq!(
+            model["state"].as_str().unwrap(),
+            stored[&key][0].state,
+            "the same fit as the job's"
+        );
+        assert_eq!(
+            model["training_samples"].as_i64(),
+            stored[&key][0].samples.map(i64::from)
+        );
+    }
+    let rows = lake.sql(
+        "SELECT train('no_such_family', date, close)['error_class'] AS class FROM silver.unified_data WHERE commodity = 'Coffee'",
+    );
+    assert_eq!(rows[0]["class"], "parameter");
+}
+
+#[test]
+fn latest_forecasts_is_the_newest_whole_forecast_of_each_model() {
+    let lake = lake();
+    let rows = lake.sql(
+        "SELECT commodity, model_name, model_version, count(*) AS n, CAST(max(forecast_start_date) AS VARCHAR) AS newest, \
+         CAST(min(forecast_start_date) AS VARCHAR) AS oldest FROM forecast.latest_forecasts GROUP BY 1, 2, 3 ORDER BY 1, 2",
+    );
+    assert_eq!(rows.len(), 4, "{rows:?}");
+    for row in rows {
+        assert_eq!(
+            (row["newest"].as_str(), row["oldest"].as_str()),
+            (Some("2021-03-10"), Some("2021-03-10")),
+            "{row}"
+        );
+        assert!(matches!(row["n"].as_u64(), Some(20 | 14)), "{row}");
+    }
+}
+
+#[test]
+fn sql_refuses_writes_and_names_what_is_wrong() {
+    let lake = lake();
+    let versions = lake.versions();
+    for query in [
+        "DELETE FROM forecast.distributions",
+        "INSERT INTO forecast.job_runs SELECT * FROM forecast.job_runs",
+        "DROP TABLE forecast.distributions",
+        "CREATE TABLE x AS SELECT 1",
+        "COPY (SELECT 1) TO 'x.csv'",
+        "UPDATE forecast.trained_models SET is_active = false",
+        "SELEC 1",
+        "SELECT no_such_column FROM forecast.job_runs",
+        "SELECT * FROM forecast.no_such_table",
+    ] {
+        let (error, _) = lake.sql_with(query, &[]).refusal();
+        assert!(!error.is_empty());
+    }
+    let (error, hint) = lake
+        .sql_with("SELECT * FROM forecast.distribution", &[])
+        .refusal();
+    assert!(
+        format!("{error} {hint}").contains("distributions"),
+        "{error} {hint}"
+    );
+    assert_eq!(lake.versions(), versions);
+    assert!(!lake.path("x.csv").exists());
+}
+
+#[test]
+fn models_lists_the_catalog_and_suggests_the_nearest() {
+    let lake = TestLake::missing();
+    lake.configure("[models.mine]\nfamily = \"window_mean\"\nsummary = \"my own\"\ncovariates = []\n[models.mine.params]\nwindow = 9\n");
+    let text = lake.run("models").expect(0).stdout;
+    for key in [
+        "naive",
+        "random_walk",
+        "seasonal_naive",
+        "window_mean",
+        "linear_regression",
+        "mine",
+    ] {
+        assert!(
+            text.lines().any(|line| line.starts_with(key)),
+            "{key} in {text}"
+        );
+    }
+    let shown = lake.run("models show mine").expect(0).stdout;
+    assert!(shown.contains("window") && shown.contains('9'), "{shown}");
+    let json = lake.run("--json models").expect(0).json();
+    assert!(json.to_string().contains("linear_regression"), "{json}");
+    let (_, hint) = lake.run("models show random_wak").refusal();
+    assert!(hint.contains("random_walk"), "{hint}");
+}
