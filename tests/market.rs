@@ -214,11 +214,6 @@ impl Market {
         self
     }
 
-    /// How many rows there are.
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
     /// The market as a CSV file; what is unknown is empty.
     pub fn csv(&self) -> String {
         let columns: BTreeSet<&str> = self

@@ -6,10 +6,10 @@ use std::fs::File;
 use almanac_delta::TableName;
 use arrow::array::{
     Array, ArrayRef, AsArray as _, BooleanArray, Date32Array, Float32Array, Float64Array,
-    Int32Array, Int64Array, RecordBatch, StringArray,
+    Int32Array, RecordBatch, StringArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Date32Type, Float32Type, Float64Type, Int32Type, Int64Type};
+use arrow::datatypes::{DataType, Date32Type, Float32Type, Float64Type, Int32Type};
 use chrono::NaiveDate;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -278,12 +278,6 @@ impl Rows {
     pub fn integers(&self, name: &str) -> Int32Array {
         self.column(name, &DataType::Int32)
             .as_primitive::<Int32Type>()
-            .clone()
-    }
-    /// A column of long whole numbers.
-    pub fn longs(&self, name: &str) -> Int64Array {
-        self.column(name, &DataType::Int64)
-            .as_primitive::<Int64Type>()
             .clone()
     }
     /// A column of FLOAT.

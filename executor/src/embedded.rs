@@ -24,6 +24,9 @@ use crate::engine::{Engine, Progress};
 use crate::error::EngineError;
 use crate::session::{CATALOG, job_config, query_config, require_one_stage, state};
 
+/// Name of the threads that run units.
+pub const POOL_THREAD: &str = "almanac-cpu";
+
 /// How the embedded engine is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbeddedSettings {
@@ -70,7 +73,7 @@ impl Embedded {
         const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
         let pool = Builder::new_multi_thread()
             .worker_threads(settings.threads.max(1))
-            .thread_name("almanac-cpu")
+            .thread_name(POOL_THREAD)
             .enable_all()
             .build()
             .map_err(|error| EngineError::Task(format!("cannot start threads: {error}")))?;

@@ -135,7 +135,7 @@ pub struct IngestArgs {
     /// CSV or Parquet files
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
-    /// Our column from theirs, such as close=price
+    /// Our column from theirs, such as close=price; `_=NAME` leaves a column out
     #[arg(long, value_name = "OURS=THEIRS", value_parser = pair)]
     pub map: Vec<(String, String)>,
     /// Commodity of every row, for files without that column

@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         Err(error) => return misread(&error),
     };
     log(cli.verbose);
+    quiet_unit_panics();
     if let Some(point) = &cli.crash_at {
         almanac_delta::observed::set_crash_point(point);
     }
@@ -116,6 +117,19 @@ fn log(verbose: u8) {
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .init();
+}
+
+/// A panic on the engine's pool is caught at its unit's border and becomes that unit's failure;
+/// only the others are printed.
+fn quiet_unit_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name() == Some(almanac_executor::embedded::POOL_THREAD) {
+            tracing::debug!(%panic, "caught");
+        } else {
+            print(panic);
+        }
+    }));
 }
 
 async fn run(cli: Cli) -> Result<Status, JobError> {

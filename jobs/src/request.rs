@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use almanac_delta::{Layout, TableName};
-use almanac_planner::present::{commodities, regions};
+use almanac_planner::present::{KeyRange, active_models, commodities, regions};
 use almanac_udfs::forecasters::{Day, Frequency, date, nearest};
 use almanac_udfs::spec::{ModelSpec, Regions};
 
@@ -59,7 +59,14 @@ pub async fn production(
             .settings
             .catalog
             .resolve(key, context.lake.settings())?;
-        check_covariates(context, key, &mut spec, &chosen).await?;
+        let range = KeyRange {
+            commodities: chosen.clone(),
+            model_names: vec![key.clone()],
+            model_version: selection.model_version.clone(),
+            start,
+            end,
+        };
+        check_covariates(context, key, &mut spec, &range).await?;
         models.insert(key.clone(), spec);
     }
     Ok(Production {
@@ -123,16 +130,39 @@ async fn chosen_commodities(context: &Context, wanted: &[String]) -> Result<Vec<
     Ok(chosen.into_iter().collect())
 }
 
+/// The earliest training date of stored models, if it is before the range.
+async fn first_training(context: &Context, range: &KeyRange) -> Result<Day, JobError> {
+    let models = context.lake.table(TableName::TrainedModels).await?;
+    let mut first = range.start;
+    for batch in context
+        .query(active_models(&context.source(&models), range)?)
+        .await?
+    {
+        let rows = Rows(&batch);
+        for row in 0..rows.len() {
+            first = first.min(rows.day("training_date", row)?);
+        }
+    }
+    Ok(first)
+}
+
 /// Refuses covariates that the table does not have; resolves the regions of a pivot.
 async fn check_covariates(
     context: &Context,
     key: &str,
     spec: &mut ModelSpec,
-    commodities: &[String],
+    range: &KeyRange,
 ) -> Result<(), JobError> {
     if spec.covariates.is_empty() {
         return Ok(());
     }
+    let commodities = &range.commodities;
+    // A pivot's regions are those that its first model could know, and stay so.
+    let first = if spec.regions == Regions::Pivot {
+        first_training(context, range).await?
+    } else {
+        range.start
+    };
     let data = context.lake.table(TableName::UnifiedData).await?;
     let schema = data.schema();
     let mut resolved = vec![];
@@ -161,12 +191,22 @@ async fn check_covariates(
             resolved.push(covariate.clone());
             continue;
         }
-        let plan = regions(&context.source(&data), covariate, commodities)?;
+        let known = resolved.len();
+        let plan = regions(&context.source(&data), covariate, commodities, first)?;
         for batch in context.query(plan).await? {
             let rows = Rows(&batch);
             for row in 0..rows.len() {
                 resolved.push(format!("{covariate}@{}", rows.text("region", row)?));
             }
+        }
+        if resolved.len() == known {
+            return Err(JobError::user(
+                format!(
+                    "model `{key}`: no region knows `{covariate}` before {}",
+                    date::format(first)
+                ),
+                "start later, name regions as `column@region`, or take another reduction than pivot",
+            ));
         }
     }
     spec.covariates = resolved;

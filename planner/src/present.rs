@@ -257,7 +257,7 @@ pub fn commodities(unified_data: &Arc<dyn TableProvider>) -> Result<LogicalPlan>
         .build()
 }
 
-/// The regions in which a covariate is known for these commodities.
+/// The regions in which a covariate of these commodities is known before a date.
 ///
 /// # Errors
 /// When the table lacks a column.
@@ -265,14 +265,19 @@ pub fn regions(
     unified_data: &Arc<dyn TableProvider>,
     covariate: &str,
     commodities: &[String],
+    before: i32,
 ) -> Result<LogicalPlan> {
-    use almanac_delta::tables::unified_data::{COMMODITY, REGION};
+    use almanac_delta::tables::unified_data::{COMMODITY, DATE, REGION};
     scan(
         "unified_data",
         unified_data,
-        &[COMMODITY, REGION, covariate],
+        &[DATE, COMMODITY, REGION, covariate],
     )?
-    .filter(among(COMMODITY, commodities).and(ident(covariate).is_not_null()))?
+    .filter(
+        among(COMMODITY, commodities)
+            .and(ident(covariate).is_not_null())
+            .and(col(DATE).lt(date(before))),
+    )?
     .project([col(REGION)])?
     .distinct()?
     .sort([col(REGION).sort(true, false)])?

@@ -200,11 +200,11 @@ impl IngestError {
             )),
             Self::Rejected { count, total, file, .. } => {
                 let listed = file.as_ref().map(|file| format!("they are listed in `{}`; ", file.display()));
-                Some(format!(
-                    "{}correct them, or load the other {} rows with --allow-rejects",
-                    listed.unwrap_or_default(),
-                    total - count
-                ))
+                let others = match total - count {
+                    0 => String::new(),
+                    others => format!(", or load the other {others} rows with --allow-rejects"),
+                };
+                Some(format!("{}correct them{others}", listed.unwrap_or_default()))
             }
             Self::BadRow { .. } => Some("correct it and load the file again; nothing was changed".to_owned()),
             Self::RejectsFile { .. } => {

@@ -14,6 +14,9 @@ use super::error::IngestError;
 use super::incoming::{Format, Incoming, Reason, Reject, Source};
 use super::parquet_source;
 
+/// Characters of a cell that a reason shows. The whole cell is in the list.
+const SHOWN: usize = 40;
+
 /// Writes every rejected row with its reason and its original fields. Returns the file and the
 /// first reason, in words.
 ///
@@ -210,7 +213,7 @@ fn describe(incoming: &Incoming, reject: &Reject, fields: &[String]) -> String {
     let cell = |position: usize| {
         let name = &source.header.names[position];
         match fields.get(position) {
-            Some(text) => format!("`{name}` is `{text}`"),
+            Some(text) => format!("`{name}` is `{}`", short(text)),
             None => format!("`{name}`"),
         }
     };
@@ -235,6 +238,16 @@ fn describe(incoming: &Incoming, reject: &Reject, fields: &[String]) -> String {
             incoming.sources[source as usize].path.display()
         ),
     }
+}
+
+/// The beginning of a cell: an open quote can make one of half a file.
+fn short(text: &str) -> String {
+    let mut letters = text.chars();
+    let mut short: String = letters.by_ref().take(SHOWN).collect();
+    if letters.next().is_some() {
+        short.push('…');
+    }
+    short
 }
 
 fn located(source: &Source, reject: &Reject, reason: &str) -> String {
