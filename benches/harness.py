@@ -61,7 +61,7 @@ class Almanac:
     """The binary, on one lake."""
 
     def __init__(self, arguments: argparse.Namespace, lake: pathlib.Path):
-        self.binary, self.threads, self.lake = arguments.binary, arguments.threads, lake
+        self.binary, self.threads, self.lake = arguments.binary.resolve(), arguments.threads, lake
 
     def __call__(self, *command) -> Run:
         options = ["--lake", self.lake, "--threads", self.threads, "--json", "-q"]

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """One forecast out of six years of them, through DuckDB and through `almanac sql`.
 
+Once on the table as a backfill made it, once after `optimize`.
 Bar: at most 2 row groups and the footers, by each engine's own account: DuckDB's log of its reads,
 and the metrics of EXPLAIN ANALYZE. Needs the packages of interop/requirements.txt.
 """
@@ -31,26 +32,35 @@ def main() -> int:
         print(json.dumps(duckdb_read(pathlib.Path(arguments.duckdb), arguments.date)))
         return 0
 
+    figures, bars = {}, {}
     with harness.workplace(arguments) as work:
         lake = arguments.lake
         if lake is None:
             lake = harness.six_year_lake(arguments, work / "six_years", arguments.models.split(","))
-        command = [sys.executable, __file__, "--date", arguments.date, "--duckdb", lake]
-        process = harness.run(command)
-        duck = process.json() | {"process_seconds": round(process.seconds, 3)}
-        ours = almanac_read(arguments, lake)
-        files = harness.live_files(lake, "forecast/distributions")
-        table = mib(sum(file["size"] for file in files))
+        figures["as_made"] = both(arguments, lake)
+        merged = harness.linked_copy(lake.resolve(), work / "merged")
+        Almanac(arguments, merged)("optimize", "distributions")
+        figures["after_optimize"] = both(arguments, merged)
 
-    same = duck["answer"][:3] == ours["answer"][:3] == [2000, 1, 2000]
-    same = same and abs(duck["answer"][3] / ours["answer"][3] - 1) < 1e-9
-    figures = {"table_mib": table, "table_files": len(files), "duckdb": duck, "almanac": ours}
-    bars = {
-        "same answer": same,
-        "duckdb row groups <= 2": 1 <= duck["row_groups"] <= 2,
-        "almanac row groups <= 2": 1 <= ours["row_groups"] <= 2,
-    }
+    for state, read in figures.items():
+        duck, ours = read["duckdb"], read["almanac"]
+        same = duck["answer"][:3] == ours["answer"][:3] == [2000, 1, 2000]
+        bars[f"{state}: same answer"] = same and abs(duck["answer"][3] / ours["answer"][3] - 1) < 1e-9
+        bars[f"{state}: duckdb row groups <= 2"] = 1 <= duck["row_groups"] <= 2
+        bars[f"{state}: almanac row groups <= 2"] = 1 <= ours["row_groups"] <= 2
     return harness.report("point_read", figures, bars)
+
+
+def both(arguments, lake: pathlib.Path) -> dict:
+    """The read through both engines, with the table's size."""
+    process = harness.run([sys.executable, __file__, "--date", arguments.date, "--duckdb", lake])
+    files = harness.live_files(lake, "forecast/distributions")
+    return {
+        "table_mib": mib(sum(file["size"] for file in files)),
+        "table_files": len(files),
+        "duckdb": process.json() | {"process_seconds": round(process.seconds, 3)},
+        "almanac": almanac_read(arguments, lake),
+    }
 
 
 def duckdb_read(lake: pathlib.Path, date: str) -> dict:

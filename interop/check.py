@@ -64,6 +64,10 @@ def main() -> int:
     for table in TRAVELLED:
         check_time_travel(checks, readers, lake, table)
     checks.run("forecast.distributions: files are in key order", lambda: data_files.check_order(lake))
+    checks.run(
+        "forecast.distributions: a forecast is a small read",
+        lambda: data_files.check_point_reads(lake, invariants.forecasts(duck)),
+    )
     for table in TABLES:
         checks.run(
             f"{table.name}: keys are unique", lambda: none(invariants.doubled_keys(duck, table))

@@ -1,5 +1,6 @@
 """The Parquet files behind a table: order, row groups, statistics."""
 
+import datetime
 import json
 import pathlib
 import urllib.parse
@@ -10,6 +11,8 @@ import pyarrow.parquet
 import delta_log
 from expected import DISTRIBUTIONS, Table
 
+# A forecast may lie across the end of one row group; more would be a scan.
+MOST_ROW_GROUPS = 2
 # Documents, not values: statistics would only copy them.
 WITHOUT_STATISTICS = {"parameters", "fitted_model_json"}
 SORT = ["model_name", "forecast_start_date", "path_id"]
@@ -66,3 +69,25 @@ def check_order(lake: pathlib.Path) -> None:
             )
             assert last_key is None or last_key < first, f"{path.name}: {first} is cut by a row group"
             last_key = last
+
+
+def check_point_reads(lake: pathlib.Path, keys: list[dict]) -> None:
+    """By statistics alone, a reader that wants one forecast has few row groups to look into."""
+    groups = []
+    for path, file in paths(lake, DISTRIBUTIONS):
+        metadata = pyarrow.parquet.read_metadata(path)
+        names = metadata.schema.names
+        places = [names.index(name) for name in SORT[:2]]
+        for group in range(metadata.num_row_groups):
+            bounds = [metadata.row_group(group).column(place).statistics for place in places]
+            groups.append((file["partitionValues"], bounds))
+    assert keys, "no forecast to look for"
+    for key in keys:
+        start = datetime.date(1970, 1, 1) + datetime.timedelta(days=key["forecast_start_date"])
+        wanted = (key["model_name"], start)
+        found = sum(
+            all(key[name] == value for name, value in partition.items())
+            and all(bound.min <= value <= bound.max for bound, value in zip(bounds, wanted))
+            for partition, bounds in groups
+        )
+        assert 1 <= found <= MOST_ROW_GROUPS, f"{wanted}: {found} row groups may hold it"

@@ -1,6 +1,6 @@
 """What must be true of every lake, asked through DuckDB so that the product does not judge itself.
 
-Each function returns rows that contradict its sentence; none is what is wanted.
+Each function of `ALL` returns rows that contradict its sentence; none is what is wanted.
 """
 
 import hashlib
@@ -30,6 +30,17 @@ def doubled_keys(duck: DuckDb, table: Table) -> list:
     return duck.rows(
         f"SELECT {keys}, count(*) FROM {duck.scan(table)} GROUP BY ALL HAVING count(*) > 1 LIMIT 5"
     )
+
+
+def forecasts(duck: DuckDb) -> list[dict]:
+    """The key of every forecast."""
+    names = [name.strip() for name in KEY.split(",")]
+    rows = duck.rows(
+        "SELECT DISTINCT commodity, model_name, model_version,"
+        " date_diff('day', DATE '1970-01-01', forecast_start_date)"
+        f" FROM {duck.scan(DISTRIBUTIONS)} WHERE NOT is_actuals ORDER BY ALL"
+    )
+    return [dict(zip(names, row)) for row in rows]
 
 
 def incomplete_forecasts(duck: DuckDb) -> list:

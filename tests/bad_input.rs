@@ -10,9 +10,9 @@ use arrow::array::{ArrayRef, Date32Array, Float64Array, RecordBatch, StringArray
 use parquet::arrow::ArrowWriter;
 
 use crate::lake::{BINARY, Output, TestLake, finish};
-use crate::market::{Market, day, days};
-use crate::tables::{assert_same, keys};
-use crate::whole::assert_whole;
+use crate::market::{Market, days};
+use crate::tables::keys;
+use crate::whole::{assert_no_key_is_half_written, assert_whole};
 
 const JOB: &str = "--commodity Coffee --models naive --start 2021-03-01 --end 2021-03-05 --frequency monthly --model-version v1 --paths 50";
 
@@ -106,7 +106,7 @@ fn rows_that_cannot_be_stored_are_listed_and_nothing_is_loaded() {
         ("2022-01-05,,1.0\n", "commodity"),
         ("2022-01-05,Coffee,abc\n", "abc"),
         ("2022-01-05,Coffee,inf\n", "close"),
-        ("2022-01-03,Coffee,99.0\n", "2022-01-03"),
+        ("2022-01-03,Coffee,99.0\n", "same date"),
         ("2022-01-05,Coffee,1.0,surplus\n", "4"),
         ("9999-01-05,Coffee,1.0\n", "9999-01-05"),
     ] {
@@ -255,7 +255,7 @@ fn settings_that_make_no_sense_are_refused() {
         ("[models.mine]\nparams = {}\n", "family"),
         (
             "[models.mine]\nfamily = \"linear_regression\"\nregions = \"all\"\n",
-            "regions",
+            "pivot",
         ),
         ("thread = 3\n", "thread"),
     ] {
@@ -434,67 +434,74 @@ fn a_full_disk_is_refused_and_what_is_committed_stays() {
              head -c $(( (free - {room}) * 1024 )) /dev/zero > {disk}/ballast;
              code=0; {almanac} || code=$?;
              rm {disk}/ballast; rm -rf {after}; mkdir {after}; cp -r {disk}/lake {after}/lake;
-             {almanac} >/dev/null 2>&1 || exit 99; rm -rf {after}/again; mkdir {after}/again; cp -r {disk}/lake {after}/again/lake;
+             {almanac} >/dev/null 2>&1 || exit 99;
+             mkdir {after}/again; cp -r {disk}/lake {after}/again/lake;
              exit $code"
         ))
     };
     let later = JOB
         .replace("2021-03-05", "2021-03-30")
-        .replace("naive", "naive,random_walk")
-        .replace("--paths 50", "--paths 50 --threads 2");
+        .replace("naive", "naive,random_walk");
     let wanted = keys(
         &["Coffee"],
         &["naive", "random_walk"],
         days("2021-03-01", "2021-03-30"),
     );
+    let (ingest, backfill) = (format!("ingest {prices}"), format!("backfill {later}"));
     for (arguments, room) in [
-        (format!("ingest {prices}"), 0),
-        (format!("ingest {prices}"), 16),
-        (format!("backfill {later}"), 0),
-        (format!("backfill {later}"), 24),
-        (format!("backfill {later}"), 80),
+        (&ingest, 0),
+        (&ingest, 12),
+        (&backfill, 0),
+        (&backfill, 8),
+        (&backfill, 16),
+        (&backfill, 32),
+        (&backfill, 64),
+        (&backfill, 128),
+        (&backfill, 256),
     ] {
-        let output = match run(&arguments, room) {
+        let how = format!("`{arguments}` with {room} KiB");
+        let output = match run(arguments, room) {
             Ok(output) => output,
             Err(reason) => {
                 println!("skipped, a small disk cannot be mounted: {reason}");
                 return;
             }
         };
-        let (error, hint) = output.refusal();
-        assert!(
-            error.contains("full") || error.contains("No space left"),
-            "{error}"
-        );
-        assert!(hint.contains("space"), "{hint}");
         let found = TestLake::at(&after);
-        assert_same(
-            &found.paths(),
-            &before,
-            &format!("paths after `{arguments}` with {room} KiB"),
+        println!(
+            "{how}: exit {:?}, {} keys",
+            output.code,
+            found.paths().len()
         );
-        assert_eq!(
-            found.observations(),
-            lake.observations(),
-            "`{arguments}` with {room} KiB"
-        );
-        if room == 0 {
-            assert_eq!(
-                found.versions(),
-                lake.versions(),
-                "`{arguments}` on a full disk"
-            );
+        if output.code != Some(0) {
+            let (error, hint) = output.refusal();
+            assert!(error.contains("full"), "{how}: {error}");
+            assert!(hint.contains("space"), "{how}: {hint}");
         }
+        if room == 0 {
+            assert_eq!(output.code, Some(1), "{output}");
+            assert_eq!(found.versions(), lake.versions(), "{how}");
+        }
+        // Whatever was committed before the disk was full is whole.
+        let paths = found.paths();
+        assert_no_key_is_half_written(&paths, 50);
+        assert!(
+            before
+                .iter()
+                .all(|(key, rows)| paths.get(key) == Some(rows)),
+            "{how}"
+        );
+        let sugar = found
+            .observations()
+            .iter()
+            .filter(|row| row.0 == "Sugar")
+            .count();
+        assert!(sugar == 0 || sugar == 1045, "{how}: {sugar} rows");
         let again = TestLake::at(&after.join("again"));
-        if arguments.starts_with("backfill") {
+        if arguments == &backfill {
             assert_whole(&again, &wanted, 50);
         } else {
-            assert!(
-                again
-                    .observations()
-                    .iter()
-                    .any(|row| row.0 == "Sugar" && row.1 == day("2021-12-31"))
-            );
+            assert_eq!(again.observations().len(), lake.observations().len() + 1045);
         }
     }
 }

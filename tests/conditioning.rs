@@ -23,13 +23,14 @@ fn raising_the_close_of_d_shifts_the_next_trading_day_and_no_byte_of_d() {
     for (key, rows) in bits(&plain).into_iter().filter(|(key, _)| key.date <= d) {
         assert_eq!(bits(&shifted)[&key], rows, "{key:?} knows a later close");
     }
-    for (key, rows) in plain.iter().filter(|(key, _)| key.date > d) {
+    let next = day("2021-06-10");
+    for (key, rows) in plain.iter().filter(|(key, _)| key.date == next) {
         assert_ne!(
             bits(&shifted)[key],
             bits(&plain)[key],
             "{key:?} does not know the close of {d}"
         );
-        if key.date == day("2021-06-10") && matches!(key.model.as_str(), "naive" | "random_walk") {
+        if matches!(key.model.as_str(), "naive" | "random_walk") {
             let moved = moments(&shifted[key], 1).0 - moments(rows, 1).0;
             assert!(
                 (moved / (0.1 * close) - 1.0).abs() < 0.1,
@@ -68,7 +69,7 @@ fn every_trading_day_has_a_forecast_of_its_own_that_follows_the_last_close() {
                 let (mean, deviation) = moments(rows, 1);
                 let close = market.last_close("Coffee", date);
                 assert!(
-                    (mean - close).abs() < 0.4 * deviation,
+                    (mean - close).abs() < 0.4 * deviation + 0.001,
                     "{date}: {mean} is not around {close}"
                 );
             }

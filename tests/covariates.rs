@@ -129,7 +129,13 @@ fn a_covariate_counts_from_the_day_after_its_date() {
     );
     let mut changed = plain.clone();
     for region in ["ALL", "Bahia", "Minas"] {
-        changed.set_in("Coffee", d, region, "vix", 35.0);
+        changed.set_in(
+            "Coffee",
+            d,
+            region,
+            "vix",
+            plain.value("Coffee", d, "vix") + 2.0,
+        );
     }
     let (_, found) = backfill(
         &lake(&changed),
@@ -246,6 +252,9 @@ fn a_covariate_that_is_not_projected_or_not_there_is_a_failure_that_names_it() {
                 && class == "missing_covariate"),
         "{failures:?}"
     );
+
+    let told = report.0["failures"].to_string();
+    assert!(told.contains("vix"), "which covariate is missing? {told}");
 
     let output = lake.run(
         "--json backfill --commodity Coffee --models absent,index --start 2021-03-01 --end 2021-03-02 --frequency monthly --model-version v1 --paths 100",

@@ -1,6 +1,6 @@
 //! The daily run: does what is due, skips what is done, and tells all of it.
 
-use crate::lake::TestLake;
+use crate::lake::{Report, TestLake, rounds};
 use crate::market::{Market, day, days};
 use crate::tables::{assert_same, bits, keys, training_dates};
 use crate::whole::assert_whole;
@@ -85,7 +85,7 @@ fn a_failed_retraining_forecasts_with_the_previous_model_and_says_so() {
     // The covariate turns out to be unknown but for the last days: enough to forecast with, too
     // little to train on.
     let corrected = market.change(
-        |_, date| date < day("2021-02-25"),
+        |_, date| date < day("2021-03-04"),
         |column, value| if column == "vix" { None } else { value },
     );
     lake.ingest(&corrected);
@@ -111,7 +111,7 @@ fn a_failed_retraining_forecasts_with_the_previous_model_and_says_so() {
         .expect(3)
         .stdout;
     assert!(
-        text.contains("2021-03-03") && text.contains("previous"),
+        text.contains("2021-03-03") && text.contains("earlier model"),
         "names the model it used instead: {text}"
     );
     assert_whole(
@@ -197,4 +197,29 @@ fn a_day_with_some_series_late_makes_the_others() {
         &bits(&punctual.paths()),
         "paths of a series that came late",
     );
+}
+
+#[test]
+fn two_daily_runs_at_once_make_every_key_once() {
+    let base = lake();
+    for _ in 0..rounds() {
+        let lake = base.copy();
+        let pair =
+            [(), ()].map(|()| lake.start(&format!("--json daily {ARGUMENTS} --date 2021-03-03")));
+        for running in pair {
+            let report = Report(running.wait().expect(0).json());
+            assert_eq!(
+                report.forecasts()[0] + report.forecasts()[1],
+                4,
+                "{report:?}"
+            );
+        }
+        let wanted = keys(
+            &["Coffee", "Sugar"],
+            &["naive", "random_walk"],
+            std::iter::once(day("2021-03-03")),
+        );
+        assert_whole(&lake, &wanted, 20);
+        assert_eq!(lake.models().len(), 4);
+    }
 }

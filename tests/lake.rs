@@ -136,6 +136,8 @@ impl Running {
 /// A lake in a temporary folder of its own, with its settings file and the files it ingests.
 pub struct TestLake {
     folder: TempDir,
+    /// The lake's folder, below the temporary one.
+    name: String,
 }
 
 impl TestLake {
@@ -162,8 +164,14 @@ impl TestLake {
 
     /// A folder in which a lake may be made.
     pub fn missing() -> Self {
+        Self::inside("lake")
+    }
+
+    /// A folder in which a lake of this name may be made.
+    pub fn inside(name: &str) -> Self {
         Self {
             folder: tempfile::tempdir().expect("a temporary folder"),
+            name: name.to_owned(),
         }
     }
 
@@ -176,7 +184,7 @@ impl TestLake {
 
     /// A copy of the lake as it is now, and of its settings file.
     pub fn copy(&self) -> Self {
-        let copy = Self::missing();
+        let copy = Self::inside(&self.name);
         copy_folder(self.folder(), copy.folder());
         copy
     }
@@ -188,7 +196,7 @@ impl TestLake {
 
     /// The root of the lake.
     pub fn root(&self) -> PathBuf {
-        self.folder().join("lake")
+        self.folder().join(&self.name)
     }
 
     /// Where a file beside the lake is, or would be.

@@ -1,13 +1,13 @@
 //! Late, corrected and missing closes: refused or shown as uncertainty, named afterwards, and
 //! replaced whole, never silently.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use almanac_delta::TableName;
 use serde_json::Value;
 
-use crate::lake::TestLake;
-use crate::market::{Market, day};
+use crate::lake::{TestLake, rounds};
+use crate::market::{Market, day, days};
 use crate::tables::{Key, assert_same, bits, keys, moments, states, without_runs};
 use crate::whole::{assert_no_key_is_half_written, assert_whole};
 
@@ -25,7 +25,7 @@ fn without_late() -> Market {
     market().only(|_, date| date < day(LATE))
 }
 
-/// The stale keys that `status --stale` names, as (table, key).
+/// The stale keys that `status --stale` names, as (kind, key).
 fn stale(lake: &TestLake) -> BTreeSet<(String, Key)> {
     let report = lake.run("--json status --stale").expect(0).json();
     let rows = report["stale"]
@@ -45,7 +45,7 @@ fn stale(lake: &TestLake) -> BTreeSet<(String, Key)> {
                 &text(row, "model_version"),
                 day(&text(row, "date")),
             );
-            (text(row, "table"), key)
+            (text(row, "kind"), key)
         })
         .collect()
 }
@@ -62,10 +62,10 @@ fn daily_refuses_without_the_last_close_and_the_key_stays_free() {
     assert_eq!(report.forecasts(), [0, 0, 2]);
     let failures = report.failures();
     assert_eq!(failures.len(), 2, "{report:?}");
-    for [stage, commodity, _, date, class] in &failures {
+    for [_, commodity, _, date, class] in &failures {
         assert_eq!(
-            [stage, commodity, date, class],
-            ["forecast", "Coffee", "2021-06-16", "freshness"]
+            [commodity, date, class],
+            ["Coffee", "2021-06-16", "freshness"]
         );
     }
     assert_same(&lake.paths(), &before, "paths after a refusal");
@@ -163,10 +163,10 @@ fn a_corrected_close_makes_exactly_the_keys_after_it_stale() {
     let wanted: BTreeSet<_> = keys(
         &["Coffee"],
         &["naive", "random_walk"],
-        crate::market::days("2021-06-11", "2021-06-20"),
+        days("2021-06-11", "2021-06-20"),
     )
     .into_iter()
-    .map(|key| ("forecast.distributions".to_owned(), key))
+    .map(|key| ("forecast".to_owned(), key))
     .collect();
     assert_eq!(stale(&lake), wanted);
     let text = lake.run("status --stale").expect(0).stdout;
@@ -186,14 +186,11 @@ fn a_corrected_close_makes_exactly_the_keys_after_it_stale() {
     let found = stale(&lake);
     for model in ["naive", "random_walk"] {
         let trained = Key::new("Coffee", model, "v1", day("2021-06-07"));
-        assert!(
-            found.contains(&("forecast.trained_models".to_owned(), trained)),
-            "{found:?}"
-        );
+        assert!(found.contains(&("model".to_owned(), trained)), "{found:?}");
     }
     let forecasts: BTreeSet<Key> = found
         .into_iter()
-        .filter(|(table, _)| table == "forecast.distributions")
+        .filter(|(kind, _)| kind == "forecast")
         .map(|(_, key)| key)
         .collect();
     assert_eq!(
@@ -201,7 +198,7 @@ fn a_corrected_close_makes_exactly_the_keys_after_it_stale() {
         keys(
             &["Coffee"],
             &["naive", "random_walk"],
-            crate::market::days("2021-06-07", "2021-06-20")
+            days("2021-06-07", "2021-06-20")
         )
     );
 }
@@ -254,7 +251,7 @@ fn a_rerun_rewrites_nothing_silently_and_revise_replaces_whole_keys_in_one_commi
     let wanted_keys = keys(
         &["Coffee"],
         &["naive", "random_walk"],
-        crate::market::days("2021-06-07", "2021-06-20"),
+        days("2021-06-07", "2021-06-20"),
     );
     assert_whole(&lake, &wanted_keys, 50);
     let after = lake.paths();
@@ -369,4 +366,115 @@ fn a_revision_that_is_killed_leaves_old_keys_or_new_ones_and_no_mixture() {
             &format!("points revised after {point}"),
         );
     }
+}
+
+#[test]
+fn two_revisions_at_once_replace_every_stale_key_once() {
+    let base = TestLake::of(&market());
+    let backfill = format!("backfill {ARGUMENTS} {RANGE} --paths 50");
+    base.job(&backfill);
+    let mut corrected = market();
+    corrected.set(
+        "Coffee",
+        day("2021-06-10"),
+        "close",
+        market().close("Coffee", day("2021-06-10")) * 1.02,
+    );
+    base.ingest(&corrected);
+    let alone = base.copy();
+    alone.job(&format!("{backfill} --revise"));
+    for _ in 0..rounds() {
+        let lake = base.copy();
+        let pair = [(), ()].map(|()| lake.start(&format!("{backfill} --revise")));
+        for running in pair {
+            running.wait().expect(0);
+        }
+        let wanted = alone.paths().into_keys().collect();
+        assert_whole(&lake, &wanted, 50);
+        assert_same(
+            &bits(&lake.paths()),
+            &bits(&alone.paths()),
+            "paths revised by two",
+        );
+        let revisions = |lake: &TestLake| -> BTreeMap<Key, Option<i32>> {
+            lake.paths()
+                .into_iter()
+                .map(|(key, rows)| (key, rows[0].revision))
+                .collect()
+        };
+        assert_same(
+            &revisions(&lake),
+            &revisions(&alone),
+            "revisions made by two",
+        );
+    }
+}
+
+#[test]
+fn only_what_reads_a_column_becomes_stale_by_it() {
+    let lake = TestLake::new();
+    lake.configure("[models.index]\nfamily = \"linear_regression\"\ncovariates = [\"vix\"]\n");
+    let market = Market::usual("Coffee", 33)
+        .with_index("vix", 34, 20.0)
+        .with_index("open", 35, 100.0);
+    lake.ingest(&market);
+    lake.job(&format!(
+        "backfill {} {RANGE} --paths 20",
+        ARGUMENTS.replace("random_walk", "index")
+    ));
+    let d = day("2021-06-10");
+    let mut corrected = market.clone();
+    corrected.set("Coffee", d, "open", 1.0);
+    lake.ingest(&corrected);
+    assert_eq!(stale(&lake), BTreeSet::new(), "no model reads `open`");
+    corrected.set("Coffee", d, "vix", 1.0);
+    lake.ingest(&corrected);
+    let found: BTreeSet<Key> = stale(&lake).into_iter().map(|(_, key)| key).collect();
+    let wanted = keys(&["Coffee"], &["index"], days("2021-06-11", "2021-06-20"));
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn a_close_that_is_taken_back_is_a_missing_close() {
+    let lake = TestLake::of(&market());
+    let backfill = format!("backfill {ARGUMENTS} --start 2021-06-14 --end 2021-06-16 --paths 1000");
+    lake.job(&backfill);
+    let taken_back = market().change(
+        |name, date| name == "Coffee" && date == day(LATE),
+        |_, _| None,
+    );
+    lake.ingest(&taken_back);
+    assert_eq!(
+        stale(&lake),
+        keys(
+            &["Coffee"],
+            &["naive", "random_walk"],
+            days("2021-06-16", "2021-06-16")
+        )
+        .into_iter()
+        .map(|key| ("forecast".to_owned(), key))
+        .collect()
+    );
+    lake.job(&format!("{backfill} --revise"));
+    let never = TestLake::of(&market().only(|name, date| name != "Coffee" || date != day(LATE)));
+    never.job(&backfill);
+    assert_same(
+        &bits(&lake.paths()),
+        &bits(&never.paths()),
+        "paths without the close",
+    );
+}
+
+#[test]
+fn a_revision_finishes_what_another_run_left_between_the_tables() {
+    let lake = TestLake::of(&market());
+    let backfill = format!("backfill {ARGUMENTS} {RANGE} --paths 50");
+    lake.crash("between_tables", &backfill);
+    lake.job(&format!("{backfill} --revise"));
+    let wanted = keys(
+        &["Coffee"],
+        &["naive", "random_walk"],
+        days("2021-06-07", "2021-06-20"),
+    );
+    assert_whole(&lake, &wanted, 50);
 }

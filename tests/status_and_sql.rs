@@ -310,3 +310,57 @@ fn models_lists_the_catalog_and_suggests_the_nearest() {
     let (_, hint) = lake.run("models show random_wak").refusal();
     assert!(hint.contains("random_walk"), "{hint}");
 }
+
+#[test]
+fn a_job_prints_its_report_on_stdout_and_nothing_else() {
+    let lake = TestLake::of(&Market::usual("Coffee", 153));
+    let request = REQUEST.replace("Coffee,Sugar", "Coffee");
+    let output = lake.run(&format!("--json backfill {request}")).expect(0);
+    assert_eq!(output.stderr, "", "{output}");
+    let report = output.json();
+    let counts = [
+        "trained",
+        "train_skipped",
+        "train_failed",
+        "forecasts",
+        "forecast_skipped",
+        "forecast_failed",
+        "conflicts",
+    ];
+    assert!(counts.iter().all(|name| report[name].is_u64()), "{report}");
+    assert!(
+        ["run_id", "command", "status"]
+            .iter()
+            .all(|name| report[name].is_string()),
+        "{report}"
+    );
+    assert!(
+        report["failures"].is_array()
+            && report["versions"].is_object()
+            && report["seconds"].is_f64(),
+        "{report}"
+    );
+    for line in [
+        "status",
+        "models",
+        "optimize",
+        "vacuum",
+        "history distributions",
+        "status --stale",
+    ] {
+        let output = lake.run(line).expect(0);
+        assert_eq!(output.stderr, "", "{output}");
+        assert!(
+            !output.stdout.contains('\u{1b}'),
+            "colors without a terminal: {output}"
+        );
+        let output = lake.run(&format!("--json {line}")).expect(0);
+        output.json();
+        assert_eq!(output.stderr, "", "{output}");
+    }
+    let logged = lake.run(&format!("-v backfill {request}")).expect(0);
+    assert!(
+        !logged.stderr.contains('\u{1b}'),
+        "colors without a terminal: {logged}"
+    );
+}

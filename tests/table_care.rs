@@ -13,7 +13,7 @@ use parquet::file::statistics::Statistics;
 use crate::lake::{TestLake, files_below, rounds};
 use crate::market::{Market, day, days};
 use crate::tables::{Key, assert_same, bits, keys};
-use crate::whole::assert_whole;
+use crate::whole::{assert_no_key_is_half_written, assert_whole};
 
 const MODELS: [&str; 2] = ["naive", "random_walk"];
 
@@ -417,6 +417,33 @@ fn delete_removes_whole_keys_so_that_they_can_be_made_again() {
     assert_eq!(report.forecasts(), [16, 96 - 16, 0]);
     assert_same(&bits(&lake.paths()), &bits(&before), "paths made again");
     assert_whole(&lake, &all_keys("2021-05-24"), 500);
+    for key in all_keys("2021-05-24") {
+        let groups = row_groups_to_read(&lake, &key);
+        assert!(
+            (1..=2).contains(&groups),
+            "{key:?} lies in {groups} row groups"
+        );
+    }
+}
+
+#[test]
+fn delete_optimize_and_backfill_racing_leave_every_key_whole_or_absent() {
+    let base = fragmented();
+    for _ in 0..rounds() {
+        let lake = base.copy();
+        let lines = [
+            "delete --commodity Coffee --models naive --model-version v1 --start 2021-05-05 --end 2021-05-20".to_owned(),
+            backfill("2021-05-01", "2021-06-05"),
+            "optimize".to_owned(),
+        ];
+        let racing = lines.map(|line| lake.start(&line));
+        for running in racing {
+            running.wait().expect(0);
+        }
+        assert_no_key_is_half_written(&lake.paths(), 500);
+        lake.job(&backfill("2021-05-01", "2021-06-05"));
+        assert_whole(&lake, &all_keys("2021-06-05"), 500);
+    }
 }
 
 #[test]
@@ -426,9 +453,8 @@ fn history_tells_who_committed_what() {
         .run("--json history distributions --limit 3")
         .expect(0)
         .json();
-    let commits = report
+    let commits = report["result"]
         .as_array()
-        .or_else(|| report["commits"].as_array())
         .unwrap_or_else(|| panic!("{report}"));
     assert_eq!(commits.len(), 3, "{report}");
     let versions: Vec<_> = commits
@@ -449,4 +475,31 @@ fn history_tells_who_committed_what() {
         error.contains("no_such_table") && format!("{error}{hint}").contains("silver.unified_data"),
         "{error}\n{hint}"
     );
+}
+
+#[test]
+fn a_delete_that_is_killed_leaves_nothing_that_would_be_doubled() {
+    let base = fragmented();
+    let delete = "delete --commodity Coffee --models naive --model-version v1 --start 2021-05-05 --end 2021-05-20";
+    for point in [
+        "before_commit:forecast/distributions",
+        "after_commit_put:forecast/distributions",
+        "before_commit:forecast/point_forecasts",
+        "after_commit_put:forecast/point_forecasts",
+    ] {
+        let lake = base.copy();
+        lake.crash(point, delete);
+        assert_no_key_is_half_written(&lake.paths(), 500);
+        let again = lake.copy();
+        // Either the keys are made again at once,
+        lake.job(&backfill("2021-05-01", "2021-05-24"));
+        assert_whole(&lake, &all_keys("2021-05-24"), 500);
+        // or the delete is finished first.
+        again.run(delete).expect(0);
+        let gone = keys(&["Coffee"], &["naive"], days("2021-05-05", "2021-05-20"));
+        let left = all_keys("2021-05-24").difference(&gone).cloned().collect();
+        assert_whole(&again, &left, 500);
+        again.job(&backfill("2021-05-01", "2021-05-24"));
+        assert_whole(&again, &all_keys("2021-05-24"), 500);
+    }
 }

@@ -293,3 +293,6 @@ impl PruningStatistics for TableStatistics<'_> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -203,3 +203,6 @@ fn with_partition(
         RecordBatch::try_new(schema, columns).map_err(|error| DeltaError::Fusion(error.into()))?;
     project(&batch, wanted)
 }
+
+#[cfg(test)]
+mod tests;

@@ -316,3 +316,6 @@ impl ExtensionPlanner for WritePlanner {
         ))))
     }
 }
+
+#[cfg(test)]
+mod tests;

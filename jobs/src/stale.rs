@@ -10,6 +10,7 @@ use almanac_planner::present::active_models;
 use almanac_udfs::forecasters::{Day, date};
 use almanac_udfs::observations::Observations;
 use almanac_udfs::spec::ModelSpec;
+use almanac_udfs::window::KeepWindow;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Date32Type, Float64Type};
 use serde::{Serialize, Serializer};
@@ -51,13 +52,16 @@ pub struct Stale {
     pub forecasts: Vec<StaleKey>,
 }
 
+/// A stored model: training date, input digest, specification.
+type Trained = (Day, String, ModelSpec);
+
 /// The stale keys of a range.
 pub async fn stale(context: &Context, production: &Production) -> Result<Stale, JobError> {
     let data = context.lake.table(TableName::UnifiedData).await?;
     let models = context.lake.table(TableName::TrainedModels).await?;
     let range = production.range(production.start, production.end);
     // A model older than the range may serve it; one that serves nothing there is not asked about.
-    let mut trained: BTreeMap<(String, String), Vec<(Day, String, ModelSpec)>> = BTreeMap::new();
+    let mut trained: BTreeMap<(String, String), Vec<Trained>> = BTreeMap::new();
     for batch in context
         .query(active_models(&context.source(&models), &range)?)
         .await?
@@ -91,7 +95,6 @@ pub async fn stale(context: &Context, production: &Production) -> Result<Stale, 
         let forecasts: Vec<(&UnitKey, &String)> = present
             .iter()
             .filter(|(known, _)| known.commodity == commodity && known.model_name == model_name)
-            .map(|(known, digest)| (known, digest))
             .collect();
         let days: BTreeSet<Day> = versions
             .iter()
@@ -142,7 +145,11 @@ async fn observations(
     let sliced = context
         .pinned(data)
         .sliced(vec![SliceFiles { slice: 0, files }]);
-    let plan = history(&(Arc::new(sliced) as _), &columns.iter().cloned().collect())?;
+    let plan = history(
+        &(Arc::new(sliced) as _),
+        &columns.iter().cloned().collect(),
+        KeepWindow::ALL,
+    )?;
     let mut rows: Vec<(Day, f64, Vec<f64>)> = vec![];
     for batch in context.query(plan).await? {
         let text = batch

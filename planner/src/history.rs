@@ -9,15 +9,19 @@ use std::sync::Arc;
 
 use almanac_delta::tables::unified_data::{CLOSE, COMMODITY, DATE, REGION};
 use almanac_udfs::assign::{SLICE, TABLE_ROWS};
+use almanac_udfs::operator::apply;
 use almanac_udfs::region_mean::region_mean;
 use almanac_udfs::spec::{ModelSpec, Regions};
+use almanac_udfs::window::KeepWindow;
 use arrow::datatypes::DataType;
 use datafusion::catalog::TableProvider;
 use datafusion::common::plan_err;
 use datafusion::error::Result;
-use datafusion::functions_aggregate::count::count_all;
+use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::functions_aggregate::first_last::first_value_udaf;
-use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, cast, col, ident, lit};
+use datafusion::logical_expr::{
+    Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, cast, col, ident, lit,
+};
 
 use crate::scan;
 
@@ -67,13 +71,15 @@ pub fn covariate_columns(spec: &ModelSpec) -> Vec<HistoryColumn> {
     columns.collect()
 }
 
-/// The history of every slice, with these covariates.
+/// The history of every slice, with these covariates: the days of the window, and stand-ins for
+/// the rest.
 ///
 /// # Errors
 /// When the table lacks a column.
 pub fn history(
     unified_data: &Arc<dyn TableProvider>,
     covariates: &BTreeSet<HistoryColumn>,
+    window: KeepWindow,
 ) -> Result<LogicalPlan> {
     let mut columns = vec![DATE, COMMODITY, REGION, CLOSE, SLICE];
     for covariate in covariates {
@@ -86,7 +92,7 @@ pub fn history(
     }
     let mut aggregates = vec![
         first(ident(CLOSE))?.alias(CLOSE),
-        count_all().alias(TABLE_ROWS),
+        sum(col(TABLE_ROWS)).alias(TABLE_ROWS),
     ];
     for covariate in covariates {
         let values = cast(ident(&covariate.source), DataType::Float64);
@@ -100,7 +106,8 @@ pub fn history(
         };
         aggregates.push(reduced.alias(&covariate.name));
     }
-    scan("unified_data", unified_data, &columns)?
+    let rows = scan("unified_data", unified_data, &columns)?.build()?;
+    LogicalPlanBuilder::from(apply(rows, window)?)
         .aggregate(vec![col(SLICE), col(COMMODITY), col(DATE)], aggregates)?
         .build()
 }

@@ -9,6 +9,8 @@ pub mod history;
 pub mod points;
 pub mod present;
 pub mod schedule;
+#[cfg(test)]
+mod tests;
 pub mod training;
 
 use std::sync::Arc;

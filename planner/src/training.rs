@@ -34,7 +34,8 @@ pub fn training(
     stamp: &Stamp,
     target: Arc<WriteSpec>,
 ) -> Result<LogicalPlan> {
-    let rows = apply(history(unified_data, covariates)?, units)?;
+    let window = units.window();
+    let rows = apply(history(unified_data, covariates, window)?, units)?;
     let keys = [
         SLICE,
         "series_bucket",

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::operator::RowOperator;
 use crate::train::{covariates_type, dates_type};
+use crate::window::KeepWindow;
 
 /// The constant column that tells a scan's slices apart.
 pub const SLICE: &str = "slice";
@@ -72,6 +73,27 @@ pub struct AssignUnits {
     pub units: Arc<Vec<Unit>>,
     /// Closed days of the coming calendar, given to every unit that forecasts.
     pub closed: Arc<Vec<Day>>,
+}
+
+impl AssignUnits {
+    /// The days that any of the units may see.
+    #[must_use]
+    pub fn window(&self) -> KeepWindow {
+        KeepWindow {
+            from: self
+                .units
+                .iter()
+                .map(|unit| unit.from)
+                .min()
+                .unwrap_or(Day::MIN),
+            until: self
+                .units
+                .iter()
+                .map(|unit| unit.until)
+                .max()
+                .unwrap_or(Day::MAX),
+        }
+    }
 }
 
 impl RowOperator for AssignUnits {

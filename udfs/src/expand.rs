@@ -317,7 +317,7 @@ impl Drawer {
             }
             if let Some((array, summary)) = &columns[step] {
                 days.push(Arc::clone(array));
-                summaries.push(summary.clone());
+                summaries.push(*summary);
             }
         }
         days.resize_with(HORIZON, || new_null_array(&DataType::Float32, count));

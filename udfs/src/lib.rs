@@ -15,7 +15,10 @@ pub mod points;
 pub mod region_mean;
 pub mod spec;
 pub mod summarize;
+#[cfg(test)]
+mod tests;
 pub mod train;
+pub mod window;
 
 pub use almanac_forecasters as forecasters;
 
@@ -51,6 +54,7 @@ pub fn register_all(registry: &mut dyn FunctionRegistry) -> Result<()> {
 #[must_use]
 pub fn operators() -> Vec<Arc<dyn ExtensionPlanner + Send + Sync>> {
     vec![
+        Arc::new(operator::OperatorPlanner::<window::KeepWindow>::default()),
         Arc::new(operator::OperatorPlanner::<assign::AssignUnits>::default()),
         Arc::new(operator::OperatorPlanner::<expand::ExpandPaths>::default()),
         Arc::new(operator::OperatorPlanner::<summarize::SummarizePaths>::default()),

@@ -195,3 +195,140 @@ impl Origin {
         Ok((origin, State::from_text(state)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use almanac_forecasters::{Params, Series, family};
+
+    use super::*;
+
+    const VALUES: [f64; 4] = [0.1 + 0.2, 1e-300, 12_345.678_901_234_567, f64::MAX / 3.0];
+
+    fn fit() -> Fit {
+        let dates = [1, 2, 3, 4];
+        let history = Series {
+            dates: &dates,
+            values: &[0.1, 0.3, 0.1 + 0.2, 1.0 / 3.0],
+            regressors: &[],
+        };
+        let naive = family("naive").unwrap();
+        let state = naive.fit(history, &Params::default()).unwrap().state;
+        let mut digest = Digest::new();
+        digest.add_str("input");
+        Fit::of(state, &dates, &VALUES, 5, digest)
+    }
+
+    #[test]
+    fn a_fit_is_read_back_as_it_was_written() {
+        let fit = fit();
+        let text = fit.to_json();
+        assert!(
+            text.starts_with(r#"{"model":"naive","format":1,"around":"#),
+            "{text}"
+        );
+        let read = Fit::from_json(&text).unwrap();
+        assert_eq!(read.to_json(), text);
+        assert_eq!(read.state, fit.state);
+        assert_eq!(read.around.range, fit.around.range);
+        assert_eq!(
+            (
+                read.around.last_date,
+                read.around.cutoff,
+                read.around.digest
+            ),
+            (4, 5, fit.around.digest)
+        );
+        serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    }
+
+    #[test]
+    fn a_fit_that_is_not_what_it_claims_is_refused() {
+        let good = fit().to_json();
+        let other_format = good.replacen("\"format\":1", "\"format\":2", 1);
+        let other_model = good.replacen("naive", "random_walk", 1);
+        let surplus = good.replacen("\"last_date\"", "\"code\":1,\"last_date\"", 1);
+        let wrong_type = good.replacen("\"last_date\":4", "\"last_date\":\"4\"", 1);
+        for (text, class) in [
+            ("", "state_corrupt"),
+            ("{}", "state_corrupt"),
+            ("\u{80}\u{4}K.", "state_corrupt"),
+            (&good[1..], "state_format"),
+            (&good[..good.len() - 2], "state_corrupt"),
+            (&format!("{good} "), "state_corrupt"),
+            (&other_format, "state_format"),
+            (&other_model, "state_format"),
+            (&surplus, "state_corrupt"),
+            (&wrong_type, "state_corrupt"),
+        ] {
+            let failure = Fit::from_json(text).unwrap_err();
+            assert_eq!(failure.class, class, "{text}: {}", failure.message);
+        }
+        // A text that was cut is refused here, or by the model when it decodes its state.
+        let nothing = Series {
+            dates: &[],
+            values: &[],
+            regressors: &[],
+        };
+        let naive = family("naive").unwrap();
+        for end in 0..good.len() {
+            let usable = Fit::from_json(&good[..end])
+                .is_ok_and(|fit| naive.condition(&fit.state, nothing).is_ok());
+            assert!(!usable, "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_median_within_five_times_the_largest_move_is_believed() {
+        // One step: moves 1, 2, 1, the largest 2; two steps: 1, 1; three steps: 2.
+        let range = Range::of(&[10.0, 11.0, 9.0, 10.0]);
+        assert_eq!(range.objection(1, 0.5, 20.0), None);
+        assert_eq!(range.objection(1, 0.0, 0.0), None);
+        let objection = range.objection(1, 0.5, 20.1).unwrap();
+        assert!(
+            objection.contains("20.1") && objection.contains("largest move"),
+            "{objection}"
+        );
+        assert_eq!(range.objection(2, 0.5, 15.0), None);
+        assert!(range.objection(2, 0.5, 15.1).is_some());
+        assert!(range.objection(2, 0.5, 4.9).is_some());
+    }
+
+    #[test]
+    fn a_flat_series_may_forecast_itself_rounded_to_a_float() {
+        let range = Range::of(&[0.1; 40]);
+        for step in [1, 14, 30] {
+            assert_eq!(range.objection(step, 0.1, f64::from(0.1_f32)), None);
+            assert!(range.objection(step, 0.1, 0.1001).is_some());
+        }
+    }
+
+    #[test]
+    fn negative_paths_are_absurd_only_where_no_value_was_negative() {
+        let oil = Range::of(&[20.0, -37.63, 10.0]);
+        assert_eq!(oil.objection(1, -50.0, 11.0), None);
+        let coffee = Range::of(&[20.0, 37.63, 10.0]);
+        assert_eq!(coffee.objection(1, 0.0, 11.0), None);
+        assert!(
+            coffee
+                .objection(1, -0.01, 11.0)
+                .unwrap()
+                .contains("positive")
+        );
+    }
+
+    #[test]
+    fn the_longest_move_remembered_is_fourteen_steps() {
+        let values: Vec<f64> = (0..100).map(f64::from).collect();
+        let range = Range::of(&values);
+        assert_eq!(
+            range.largest_move,
+            (1..15).map(f64::from).collect::<Vec<_>>()
+        );
+        assert_eq!((range.newest.len(), range.last()), (15, Some(99.0)));
+        assert_eq!(range.objection(20, 1.0, 99.0 + 70.0), None);
+        assert!(range.objection(20, 1.0, 99.0 + 70.1).is_some());
+        let mut pushed = Range::of(&values[..50]);
+        values[50..].iter().for_each(|value| pushed.push(*value));
+        assert_eq!(pushed, range);
+    }
+}

@@ -119,9 +119,19 @@ impl ModelSpec {
     /// Reads JSON, or a catalog key or family name standing for its defaults.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         if text.trim_start().starts_with('{') {
-            return serde_json::from_str(text).map_err(|error| {
+            let spec: Self = serde_json::from_str(text).map_err(|error| {
                 Failure::new("parameter", format!("model specification: {error}"))
-            });
+            })?;
+            // A negative lag would read covariates from the day that is forecast and later.
+            for (field, days) in [("lag_days", spec.lag_days), ("carry_days", spec.carry_days)] {
+                if days < 0 {
+                    return Err(Failure::new(
+                        "parameter",
+                        format!("model specification: {field} is {days}, needs 0 or more"),
+                    ));
+                }
+            }
+            return Ok(spec);
         }
         if let Some(entry) = catalog().iter().find(|entry| entry.key == text) {
             let mut spec = Self::of_family(entry.family.name());

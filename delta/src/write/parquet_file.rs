@@ -193,8 +193,11 @@ fn short(value: &Value, upper: bool) -> Option<Value> {
     if text.chars().count() <= TEXT_STATISTICS {
         return Some(value.clone());
     }
-    let mut cut: String = text.chars().take(TEXT_STATISTICS).collect();
+    let mut letters = text.chars();
+    let mut cut: String = letters.by_ref().take(TEXT_STATISTICS).collect();
     if upper {
+        // The greatest letter cannot be raised: it stays, and the one behind it is raised.
+        cut.extend(letters.take_while(|letter| *letter == char::MAX));
         cut.push(char::MAX);
     }
     Some(Value::String(cut))
@@ -264,3 +267,6 @@ fn instant(micros: i64) -> Option<Value> {
     DateTime::from_timestamp_micros(micros)
         .map(|at| json!(at.to_rfc3339_opts(SecondsFormat::Millis, true)))
 }
+
+#[cfg(test)]
+mod tests;

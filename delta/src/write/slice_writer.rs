@@ -1,6 +1,7 @@
 //! One slice's rows to data files, keys, failures and counts.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -117,14 +118,21 @@ impl SliceWriter {
             return Ok(());
         }
         let good = offload(&self.spec, self.store.as_ref(), &self.root, good).await?;
-        self.enter_keys(&good)?;
+        let ranges = self.key_ranges(&good)?;
+        self.enter_keys(&good, &ranges)?;
         for index in 0..self.sinks.len() {
             let rows = match &self.sinks[index].target.source {
-                RowSource::Rows => Some(good.clone()),
-                RowSource::Unnest(column) => unnest(&good, column)?,
+                RowSource::Rows => Some((good.clone(), ranges.clone())),
+                RowSource::Unnest(column) => match unnest(&good, column)? {
+                    Some(rows) => {
+                        let ranges = self.key_ranges(&rows)?;
+                        Some((rows, ranges))
+                    }
+                    None => None,
+                },
             };
-            if let Some(rows) = rows {
-                self.write_rows(index, &rows).await?;
+            if let Some((rows, ranges)) = rows {
+                self.write_rows(index, &rows, &ranges).await?;
             }
         }
         Ok(())
@@ -217,8 +225,9 @@ impl SliceWriter {
         Ok(())
     }
 
-    fn key_columns(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>, DeltaError> {
-        [
+    /// The runs of rows of one key.
+    fn key_ranges(&self, batch: &RecordBatch) -> Result<Vec<Range<usize>>, DeltaError> {
+        let columns = [
             "commodity",
             "model_name",
             "model_version",
@@ -226,15 +235,17 @@ impl SliceWriter {
         ]
         .into_iter()
         .map(|name| Ok(Arc::clone(required(batch, name)?)))
-        .collect()
+        .collect::<Result<Vec<ArrayRef>, DeltaError>>()?;
+        Ok(partition(&columns).map_err(fusion)?.ranges())
     }
 
     /// Counts the rows of each key; a key whose rows do not stand together would be split over row
     /// groups and files, and is refused.
-    fn enter_keys(&mut self, batch: &RecordBatch) -> Result<(), DeltaError> {
-        let ranges = partition(&self.key_columns(batch)?)
-            .map_err(fusion)?
-            .ranges();
+    fn enter_keys(
+        &mut self,
+        batch: &RecordBatch,
+        ranges: &[Range<usize>],
+    ) -> Result<(), DeltaError> {
         for range in ranges {
             let key = self.key(batch, range.start)?;
             if let Ok(leaks) = required(batch, columns::LEAK)
@@ -259,13 +270,15 @@ impl SliceWriter {
         Ok(())
     }
 
-    async fn write_rows(&mut self, index: usize, rows: &RecordBatch) -> Result<(), DeltaError> {
-        for range in partition(&self.key_columns(rows)?)
-            .map_err(fusion)?
-            .ranges()
-        {
+    async fn write_rows(
+        &mut self,
+        index: usize,
+        rows: &RecordBatch,
+        ranges: &[Range<usize>],
+    ) -> Result<(), DeltaError> {
+        for range in ranges {
             let key_rows = rows.slice(range.start, range.len());
-            let values = partition_values(&self.sinks[index].def, &key_rows)?;
+            let values = partition_values(&self.sinks[index].def, &key_rows.slice(0, 1))?;
             let changed = self.sinks[index]
                 .open
                 .as_ref()
@@ -497,3 +510,6 @@ fn unnest(batch: &RecordBatch, column: &str) -> Result<Option<RecordBatch>, Delt
         .map(Some)
         .map_err(fusion)
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,11 +170,11 @@ fn append(
         Some(index) => {
             let texts = texts(batch.column(index))?;
             let mut ids = Vec::with_capacity(rows);
-            for row in 0..rows {
+            for (row, bad) in bad.iter_mut().enumerate() {
                 ids.push(match at(&texts, row) {
                     Some(text) => incoming.commodity_names.id(text),
                     None => {
-                        bad[row].get_or_insert(Reason::NoCommodity);
+                        bad.get_or_insert(Reason::NoCommodity);
                         0
                     }
                 });

@@ -1,0 +1,316 @@
+//! Every plan, printed. A changed plan is a changed file here, read and agreed to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use almanac_delta::manifest::UnitKey;
+use almanac_delta::tables::{distributions, trained_models};
+use almanac_delta::write::{RowSource, Target, WriteSpec};
+use almanac_delta::{Layout, TableName};
+use almanac_udfs::assign::{AssignUnits, SLICE, Unit};
+use almanac_udfs::expand::{ExpandPaths, POINTS};
+use almanac_udfs::spec::{ModelSpec, Regions};
+use almanac_udfs::window::KeepWindow;
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::logical_expr::LogicalPlan;
+use insta::assert_snapshot;
+
+use crate::Stamp;
+use crate::forecasting::{Making, forecasting};
+use crate::history::{covariate_columns, history};
+use crate::present::KeyRange;
+use crate::schedule::{WantedForecast, WantedTraining, due_forecasts, due_trainings};
+
+const D: i32 = 19_723;
+
+fn table(name: TableName, layout: Layout) -> Arc<dyn TableProvider> {
+    Arc::new(EmptyTable::new(name.def(&layout).schema))
+}
+
+/// The table as a sliced scan presents it.
+fn sliced(name: TableName, layout: Layout) -> Arc<dyn TableProvider> {
+    let schema = name.def(&layout).schema;
+    let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new(SLICE, DataType::Int32, false)));
+    Arc::new(EmptyTable::new(Arc::new(Schema::new(fields))))
+}
+
+fn printed(plan: &LogicalPlan) -> String {
+    plan.display_indent().to_string()
+}
+
+fn range() -> KeyRange {
+    KeyRange {
+        commodities: vec!["coffee".to_owned(), "sugar".to_owned()],
+        model_names: vec!["naive".to_owned()],
+        model_version: "v1".to_owned(),
+        start: D,
+        end: D + 30,
+    }
+}
+
+fn stamp() -> Stamp {
+    Stamp {
+        run_id: "RUN".to_owned(),
+        at_micros: 0,
+        created_by: "almanac".to_owned(),
+    }
+}
+
+fn units(wanted: &[i32]) -> AssignUnits {
+    let unit = Unit {
+        slice: 0,
+        series_bucket: None,
+        commodity: "coffee".to_owned(),
+        model_name: "naive".to_owned(),
+        model_version: "v1".to_owned(),
+        training_date: D,
+        spec: ModelSpec::of_family("naive").to_json(),
+        state: None,
+        wanted: wanted.to_vec(),
+        covariates: vec![],
+        from: D - 400,
+        until: D,
+    };
+    AssignUnits {
+        units: Arc::new(vec![unit]),
+        closed: Arc::default(),
+    }
+}
+
+fn target(targets: Vec<(TableName, RowSource)>, date: &str) -> Arc<WriteSpec> {
+    Arc::new(WriteSpec {
+        store_url: "file:///".to_owned(),
+        root: "lake".to_owned(),
+        layout: Layout::Commodity,
+        targets: targets
+            .into_iter()
+            .map(|(table, source)| Target { table, source })
+            .collect(),
+        date_column: date.to_owned(),
+        slices: BTreeMap::from([(0, "SLICE".to_owned())]),
+        attempt: "ATTEMPT".to_owned(),
+        offload: None,
+    })
+}
+
+fn spec(regions: Regions, covariates: &[&str]) -> ModelSpec {
+    let mut spec = ModelSpec::of_family("linear_regression");
+    spec.regions = regions;
+    spec.covariates = covariates.iter().map(|name| (*name).to_owned()).collect();
+    spec
+}
+
+#[test]
+fn history_reduces_regions_in_one_grouping() {
+    let source = sliced(TableName::UnifiedData, Layout::Commodity);
+    let plan = history(&source, &BTreeSet::new(), KeepWindow::ALL).unwrap();
+    assert_snapshot!(printed(&plan), @"");
+}
+
+#[test]
+fn history_reduces_each_covariate_as_its_model_asks() {
+    let source = sliced(TableName::UnifiedData, Layout::Commodity);
+    let specs = [
+        spec(Regions::Mean, &["temp_mean_c", "vix"]),
+        spec(Regions::First, &["vix"]),
+        spec(Regions::Pivot, &["temp_mean_c@minas", "vix"]),
+    ];
+    let columns: BTreeSet<_> = specs.iter().flat_map(covariate_columns).collect();
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["temp_mean_c", "temp_mean_c@minas", "vix", "vix:first"]
+    );
+    let plan = history(&source, &columns, KeepWindow::ALL).unwrap();
+    assert_snapshot!(printed(&plan), @"");
+}
+
+#[test]
+fn history_names_a_column_that_is_not_there() {
+    let source = sliced(TableName::UnifiedData, Layout::Commodity);
+    let columns = covariate_columns(&spec(Regions::Mean, &["moon_phase"]));
+    let error = history(&source, &columns.into_iter().collect(), KeepWindow::ALL).unwrap_err();
+    assert!(
+        error.to_string().contains("no column `moon_phase`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn due_trainings_are_wanted_ones_without_a_model() {
+    let wanted = WantedTraining {
+        commodity: "coffee".to_owned(),
+        model_name: "naive".to_owned(),
+        period: D,
+        date: D + 1,
+    };
+    let models = table(TableName::TrainedModels, Layout::Commodity);
+    let plan = due_trainings(&[wanted], &models, &range()).unwrap();
+    assert_snapshot!(printed(&plan), @r#"
+    Sort: wanted.commodity ASC NULLS LAST, wanted.model_name ASC NULLS LAST, wanted.due ASC NULLS LAST
+      LeftAnti Join: wanted.commodity = model.commodity, wanted.model_name = model.model_name Filter: model.training_date BETWEEN wanted.period AND wanted.due
+        TableScan: wanted
+        SubqueryAlias: model
+          Projection: trained_models.commodity, trained_models.model_name, trained_models.training_date, trained_models.data_cutoff_date, trained_models.parameters, trained_models.input_digest
+            Filter: trained_models.model_version = Utf8("v1") AND trained_models.commodity IN ([Utf8("coffee"), Utf8("sugar")]) AND trained_models.model_name IN ([Utf8("naive")]) AND trained_models.is_active IS NOT FALSE AND trained_models.training_date <= Date32("2024-01-31")
+              TableScan: trained_models projection=[commodity, model_name, model_version, training_date, data_cutoff_date, parameters, input_digest, is_active]
+    "#);
+}
+
+#[test]
+fn due_forecasts_are_missing_ones_with_the_model_as_of_their_day() {
+    let wanted = WantedForecast {
+        commodity: "coffee".to_owned(),
+        model_name: "naive".to_owned(),
+        date: D,
+    };
+    let plan = due_forecasts(
+        &[wanted],
+        &table(TableName::Distributions, Layout::Commodity),
+        &table(TableName::TrainedModels, Layout::Commodity),
+        &range(),
+        2000,
+    )
+    .unwrap();
+    assert_snapshot!(printed(&plan), @r#"
+    Sort: wanted.commodity ASC NULLS LAST, wanted.model_name ASC NULLS LAST, wanted.day ASC NULLS LAST
+      Aggregate: groupBy=[[wanted.commodity, wanted.model_name, wanted.day]], aggr=[[max(model.training_date) AS training_date]]
+        Left Join: wanted.commodity = model.commodity, wanted.model_name = model.model_name Filter: model.training_date <= wanted.day
+          LeftAnti Join: wanted.commodity = present.commodity, wanted.model_name = present.model_name, wanted.day = present.forecast_start_date
+            TableScan: wanted
+            SubqueryAlias: present
+              Aggregate: groupBy=[[distributions.commodity, distributions.model_name, distributions.forecast_start_date]], aggr=[[max(distributions.path_id) AS newest_path, count(Int32(1)) AS looked_at, max(distributions.revision) AS revision, max(distributions.input_digest) AS input_digest]]
+                Filter: distributions.path_id IN ([Int32(1), Int32(2000), Int32(2001)]) AND distributions.model_version = Utf8("v1") AND distributions.forecast_start_date BETWEEN Date32("2024-01-01") AND Date32("2024-01-31") AND distributions.commodity IN ([Utf8("coffee"), Utf8("sugar")]) AND distributions.model_name IN ([Utf8("naive")]) AND distributions.is_actuals IS NOT TRUE
+                  TableScan: distributions projection=[path_id, forecast_start_date, model_version, commodity, model_name, is_actuals, revision, input_digest]
+          SubqueryAlias: model
+            Projection: trained_models.commodity, trained_models.model_name, trained_models.training_date, trained_models.data_cutoff_date, trained_models.parameters, trained_models.input_digest
+              Filter: trained_models.model_version = Utf8("v1") AND trained_models.commodity IN ([Utf8("coffee"), Utf8("sugar")]) AND trained_models.model_name IN ([Utf8("naive")]) AND trained_models.is_active IS NOT FALSE AND trained_models.training_date <= Date32("2024-01-31")
+                TableScan: trained_models projection=[commodity, model_name, model_version, training_date, data_cutoff_date, parameters, input_digest, is_active]
+    "#);
+}
+
+#[test]
+fn training_is_a_scan_two_groupings_and_a_write() {
+    let plan = crate::training::training(
+        &sliced(TableName::UnifiedData, Layout::Commodity),
+        &BTreeSet::new(),
+        units(&[]),
+        &stamp(),
+        target(
+            vec![(TableName::TrainedModels, RowSource::Rows)],
+            trained_models::TRAINING_DATE,
+        ),
+    )
+    .unwrap();
+    assert_snapshot!(printed(&plan), @"");
+}
+
+#[test]
+fn forecasting_writes_paths_and_points_from_one_pass() {
+    let covariates = covariate_columns(&spec(Regions::Mean, &["vix"]));
+    let plan = forecasting(
+        &sliced(TableName::UnifiedData, Layout::Commodity),
+        &covariates.into_iter().collect(),
+        units(&[D, D + 1]),
+        ExpandPaths {
+            paths: 2000,
+            horizon: 14,
+        },
+        (
+            &stamp(),
+            Making {
+                today: D,
+                revision: 0,
+            },
+        ),
+        target(
+            vec![
+                (TableName::Distributions, RowSource::Rows),
+                (
+                    TableName::PointForecasts,
+                    RowSource::Unnest(POINTS.to_owned()),
+                ),
+            ],
+            distributions::FORECAST_START_DATE,
+        ),
+    )
+    .unwrap();
+    assert_snapshot!(printed(&plan), @"");
+}
+
+fn key(commodity: &str, date: i32) -> UnitKey {
+    UnitKey {
+        commodity: commodity.to_owned(),
+        model_name: "naive".to_owned(),
+        model_version: "v1".to_owned(),
+        date,
+    }
+}
+
+fn points_plan(layout: Layout, keys: &[UnitKey]) -> LogicalPlan {
+    crate::points::points(
+        &sliced(TableName::Distributions, layout),
+        keys,
+        true,
+        target(
+            vec![(
+                TableName::PointForecasts,
+                RowSource::Unnest(POINTS.to_owned()),
+            )],
+            distributions::FORECAST_START_DATE,
+        ),
+    )
+    .unwrap()
+}
+
+#[test]
+fn points_read_the_paths_of_their_keys_and_nothing_else() {
+    let keys = [key("coffee", D), key("coffee", D + 1), key("sugar", D)];
+    assert_snapshot!(printed(&points_plan(Layout::Commodity, &keys)), @r#"
+    WriteTables: forecast.point_forecasts in 1 slices
+      Projection: slice, commodity, model_name, model_version, forecast_start_date, data_cutoff_date, generation_timestamp, input_digest, has_data_leakage, revision, run_id, points, error_class, error_message, scanned_rows, scanned_newest, Boolean(true) AS model_success, Int32(NULL) AS series_bucket
+        SummarizePaths: point forecasts of whole keys
+          Projection: distributions.slice, distributions.commodity, distributions.model_name, distributions.model_version, distributions.forecast_start_date, distributions.data_cutoff_date, distributions.generation_timestamp, distributions.input_digest, distributions.has_data_leakage, distributions.revision, distributions.run_id, distributions.path_id, distributions.day_1, distributions.day_2, distributions.day_3, distributions.day_4, distributions.day_5, distributions.day_6, distributions.day_7, distributions.day_8, distributions.day_9, distributions.day_10, distributions.day_11, distributions.day_12, distributions.day_13, distributions.day_14
+            Filter: distributions.commodity = Utf8("coffee") AND distributions.model_name = Utf8("naive") AND distributions.model_version = Utf8("v1") AND distributions.forecast_start_date IN ([Date32("2024-01-01"), Date32("2024-01-02")]) OR distributions.commodity = Utf8("sugar") AND distributions.model_name = Utf8("naive") AND distributions.model_version = Utf8("v1") AND distributions.forecast_start_date IN ([Date32("2024-01-01")])
+              TableScan: distributions projection=[slice, commodity, model_name, model_version, forecast_start_date, data_cutoff_date, generation_timestamp, input_digest, has_data_leakage, revision, run_id, path_id, day_1, day_2, day_3, day_4, day_5, day_6, day_7, day_8, day_9, day_10, day_11, day_12, day_13, day_14]
+    "#);
+}
+
+#[test]
+fn points_of_no_keys_read_nothing() {
+    let plan = printed(&points_plan(Layout::Commodity, &[]));
+    assert!(plan.contains("Filter: Boolean(false)"), "{plan}");
+}
+
+#[test]
+fn points_carry_the_bucket_of_lakes_that_have_buckets() {
+    let bucketed = points_plan(Layout::Buckets(8), &[key("coffee", D)]);
+    assert!(printed(&bucketed).contains("series_bucket"));
+    let plain = points_plan(Layout::Commodity, &[key("coffee", D)]);
+    assert!(printed(&plain).contains("Int32(NULL) AS series_bucket"));
+}
+
+#[test]
+fn coverage_counts_first_paths() {
+    let plan =
+        crate::coverage::coverage(&table(TableName::Distributions, Layout::Commodity)).unwrap();
+    assert_snapshot!(printed(&plan), @r"
+    Sort: distributions.commodity ASC NULLS LAST, distributions.model_name ASC NULLS LAST, distributions.model_version ASC NULLS LAST
+      Aggregate: groupBy=[[distributions.commodity, distributions.model_name, distributions.model_version]], aggr=[[count(Int32(1)) AS dates, min(distributions.forecast_start_date) AS first_date, max(distributions.forecast_start_date) AS last_date]]
+        Filter: distributions.path_id = Int32(1) AND distributions.is_actuals IS NOT TRUE
+          TableScan: distributions projection=[path_id, forecast_start_date, model_version, commodity, model_name, is_actuals]
+    ");
+}
+
+#[test]
+fn a_long_list_of_names_is_no_filter() {
+    let names = |count: usize| -> Vec<String> { (0..count).map(|i| format!("c{i}")).collect() };
+    assert_eq!(
+        crate::among("c", &names(2)).to_string(),
+        "c IN ([Utf8(\"c0\"), Utf8(\"c1\")])"
+    );
+    assert_eq!(crate::among("c", &names(101)).to_string(), "Boolean(true)");
+}
