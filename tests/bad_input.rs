@@ -388,7 +388,7 @@ fn a_lake_that_is_read_only_is_refused_and_can_still_be_read() {
         format!("train {}", JOB.replace("v1", "v2").replace("--paths 50", "")),
         format!("forecast {later}"),
         format!("backfill {later}"),
-        format!("daily --commodity Coffee --models naive --frequency monthly --model-version v1 --paths 50 --date 2021-03-08"),
+        "daily --commodity Coffee --models naive --frequency monthly --model-version v1 --paths 50 --date 2021-03-08".to_owned(),
         "delete --commodity Coffee --models naive --model-version v1 --start 2021-03-01 --end 2021-03-02".to_owned(),
     ] {
         match run(&arguments) {

@@ -143,7 +143,10 @@ fn finish(lake: &TestLake, undisturbed: &TestLake, how: &str) {
         ([0, all.len() as u64, 0], 0),
         "{how}: rerun of the rerun"
     );
-    println!("{skipped} {trained}");
+    assert_eq!(
+        skipped, trained,
+        "{how}: models that the rerun says it skipped"
+    );
 }
 
 #[test]

@@ -176,18 +176,18 @@ impl Market {
             .filter(|(key, _)| key.0 == commodity && key.1 <= date && key.2 == ALL);
         until
             .filter_map(|(_, row)| row.get(column).copied().flatten())
-            .last()
+            .next_back()
             .expect("an earlier value")
     }
 
     /// The newest close before a day.
     pub fn last_close(&self, commodity: &str, date: NaiveDate) -> f64 {
-        let before = self
+        let mut before = self
             .rows
             .iter()
             .filter(|(key, _)| key.0 == commodity && key.1 < date && key.2 == ALL);
         before
-            .last()
+            .next_back()
             .and_then(|(_, row)| row["close"])
             .expect("an earlier close")
     }

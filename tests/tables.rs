@@ -96,8 +96,11 @@ impl PathRow {
 /// Rows of `distributions` by key, in the order of their paths.
 pub type Paths = BTreeMap<Key, Vec<PathRow>>;
 
+/// A path's number and the bits of its days.
+pub type PathBits = (i32, [Option<u32>; HORIZON]);
+
 /// The bits of every day of every path: what must not depend on who computed it.
-pub fn bits(paths: &Paths) -> BTreeMap<Key, Vec<(i32, [Option<u32>; HORIZON])>> {
+pub fn bits(paths: &Paths) -> BTreeMap<Key, Vec<PathBits>> {
     paths
         .iter()
         .map(|(key, rows)| {

@@ -40,8 +40,10 @@ pub struct SliceFiles {
 pub struct PinnedTable {
     store_url: String,
     root: String,
-    /// File columns, then partition columns, then the slice when there are slices.
+    /// The table's columns in its order, then the slice when there are slices.
     schema: SchemaRef,
+    /// The same as a scan has them: file columns, then partition columns, then the slice.
+    stored: SchemaRef,
     partition_columns: Vec<String>,
     files: Arc<Vec<DataFile>>,
     slices: Option<Arc<Vec<SliceFiles>>>,
@@ -68,7 +70,8 @@ impl PinnedTable {
         Self {
             store_url: store_url.to_owned(),
             root: root.to_owned(),
-            schema: Arc::new(Schema::new(fields)),
+            schema: Arc::clone(&def.schema),
+            stored: Arc::new(Schema::new(fields)),
             partition_columns,
             files: Arc::new(snapshot.files().to_vec()),
             slices: None,
@@ -80,9 +83,11 @@ impl PinnedTable {
     /// by it needs no exchange.
     #[must_use]
     pub fn sliced(mut self, slices: Vec<SliceFiles>) -> Self {
-        let mut fields: Vec<Arc<Field>> = self.schema.fields().iter().cloned().collect();
-        fields.push(Arc::new(Field::new(SLICE, DataType::Int32, false)));
-        self.schema = Arc::new(Schema::new(fields));
+        for schema in [&mut self.schema, &mut self.stored] {
+            let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
+            fields.push(Arc::new(Field::new(SLICE, DataType::Int32, false)));
+            *schema = Arc::new(Schema::new(fields));
+        }
         self.slices = Some(Arc::new(slices));
         self
     }
@@ -188,13 +193,19 @@ impl TableProvider for PinnedTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let constants = self.partition_columns.len() + usize::from(self.slices.is_some());
-        let own = self.schema.fields().len() - constants;
-        let file_schema = Arc::new(Schema::new(self.schema.fields()[..own].to_vec()));
+        let own = self.stored.fields().len() - constants;
+        let file_schema = Arc::new(Schema::new(self.stored.fields()[..own].to_vec()));
         let table_schema = TableSchema::builder(file_schema)
-            .with_table_partition_cols(self.schema.fields()[own..].to_vec())
+            .with_table_partition_cols(self.stored.fields()[own..].to_vec())
             .build();
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let columns = projection.unwrap_or(&all);
+        let columns = columns
+            .iter()
+            .map(|index| Ok(self.stored.index_of(self.schema.field(*index).name())?))
+            .collect::<Result<Vec<_>>>()?;
         let groups = self.groups(session, filters)?;
-        let mut statistics = Statistics::new_unknown(&self.schema);
+        let mut statistics = Statistics::new_unknown(&self.stored);
         if filters.is_empty() && self.slices.is_none() {
             let rows: Option<u64> = self.files.iter().map(|file| file.rows).sum();
             if let Some(rows) = rows.and_then(|rows| usize::try_from(rows).ok()) {
@@ -202,14 +213,14 @@ impl TableProvider for PinnedTable {
             }
         }
         let declared = self.slices.as_ref().map(|_| {
-            let slice = expressions::Column::new(SLICE, self.schema.fields().len() - 1);
+            let slice = expressions::Column::new(SLICE, self.stored.fields().len() - 1);
             Partitioning::Hash(vec![Arc::new(slice) as Arc<dyn PhysicalExpr>], groups.len())
         });
         let source = Arc::new(ParquetSource::new(table_schema));
         let config = FileScanConfigBuilder::new(ObjectStoreUrl::parse(&self.store_url)?, source)
             .with_output_partitioning(declared)
             .with_file_groups(groups)
-            .with_projection_indices(projection.cloned())?
+            .with_projection_indices(Some(columns))?
             .with_limit(limit)
             .with_statistics(statistics)
             .build();

@@ -8,8 +8,8 @@ use almanac_delta::manifest::UnitKey;
 use almanac_delta::rows::{read_files, write_rows};
 use almanac_delta::{CommitKind, CommitRequest, DataFile, TableName, TableSnapshot};
 use almanac_udfs::forecasters::Day;
-use arrow::array::RecordBatch;
-use arrow::compute::{SortColumn, lexsort_to_indices, take};
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::compute::{SortColumn, lexsort_to_indices, partition, take, take_record_batch};
 use chrono::DateTime;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -21,7 +21,7 @@ use crate::produce::{Landed, Production, Tally, land};
 use crate::report::{print, print_json, titled};
 
 /// Files are merged until they hold about this many bytes.
-const FILE_BYTES: u64 = 64 << 20;
+const FILE_BYTES: u64 = 32 << 20;
 
 /// The tables named, or all.
 fn tables(names: &[String]) -> Result<Vec<TableName>, JobError> {
@@ -88,24 +88,49 @@ pub async fn optimize(context: &Context, names: &[String]) -> Result<(), JobErro
     )
 }
 
-/// Files of one partition that together make one file.
+/// Files that together make one file: of one partition and one model, next to each other in the
+/// table's order, so that what was close stays close.
 fn bins(snapshot: &TableSnapshot) -> Vec<Vec<DataFile>> {
-    let mut partitions: BTreeMap<&[Option<String>], Vec<&DataFile>> = BTreeMap::new();
+    let order = &snapshot.def().sort;
+    let mut groups: BTreeMap<(&[Option<String>], String), Vec<(Vec<String>, &DataFile)>> =
+        BTreeMap::new();
     for file in snapshot
         .files()
         .iter()
         .filter(|file| file.size < FILE_BYTES / 2)
     {
-        partitions
-            .entry(&file.partition_values)
+        let statistics = file.statistics();
+        let bound = |column: &str, lower: bool| {
+            let data_type = snapshot
+                .schema()
+                .field_with_name(column)
+                .ok()?
+                .data_type()
+                .clone();
+            let value = match lower {
+                true => statistics.min(column, &data_type),
+                false => statistics.max(column, &data_type),
+            };
+            value.map(|value| value.to_string())
+        };
+        let model = bound("model_name", true)
+            .filter(|lower| bound("model_name", false).as_ref() == Some(lower))
+            .unwrap_or_default();
+        let place = order
+            .iter()
+            .map(|column| bound(column, true).unwrap_or_default())
+            .collect();
+        groups
+            .entry((&file.partition_values, model))
             .or_default()
-            .push(file);
+            .push((place, file));
     }
     let mut bins = vec![];
-    for files in partitions.into_values() {
+    for mut files in groups.into_values() {
+        files.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut bin: Vec<DataFile> = vec![];
         let mut size = 0;
-        for file in files {
+        for (_, file) in files {
             if size + file.size > FILE_BYTES && !bin.is_empty() {
                 bins.push(std::mem::take(&mut bin));
                 size = 0;
@@ -119,30 +144,48 @@ fn bins(snapshot: &TableSnapshot) -> Vec<Vec<DataFile>> {
     bins
 }
 
-/// Rows in the table's order.
+/// Rows in the table's order. The rows of a key stand together and in order already, so whole keys
+/// are put in order, and nothing is moved when they are.
 fn sorted(snapshot: &TableSnapshot, rows: &RecordBatch) -> Result<RecordBatch, JobError> {
     let failed = |error: arrow::error::ArrowError| JobError::ours(error.to_string());
-    let columns: Vec<SortColumn> = snapshot
-        .def()
+    let def = snapshot.def();
+    let keys: Vec<ArrayRef> = def
+        .keys
+        .iter()
+        .filter_map(|name| rows.column_by_name(name))
+        .cloned()
+        .collect();
+    if keys.is_empty() || rows.num_rows() == 0 {
+        return Ok(rows.clone());
+    }
+    let ranges = partition(&keys).map_err(failed)?.ranges();
+    let starts: UInt64Array = ranges
+        .iter()
+        .map(|range| Some(range.start as u64))
+        .collect();
+    let columns = def
         .sort
         .iter()
         .filter_map(|name| rows.column_by_name(name))
-        .map(|values| SortColumn {
-            values: values.clone(),
-            options: None,
+        .map(|values| {
+            Ok(SortColumn {
+                values: take(values, &starts, None)?,
+                options: None,
+            })
         })
-        .collect();
-    if columns.is_empty() {
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(failed)?;
+    let order = lexsort_to_indices(&columns, None).map_err(failed)?;
+    if order.values().is_sorted() {
         return Ok(rows.clone());
     }
-    let order = lexsort_to_indices(&columns, None).map_err(failed)?;
-    let columns = rows
-        .columns()
+    let moved: UInt64Array = order
+        .values()
         .iter()
-        .map(|column| take(column, &order, None))
-        .collect::<Result<_, _>>()
-        .map_err(failed)?;
-    RecordBatch::try_new(rows.schema(), columns).map_err(failed)
+        .flat_map(|index| ranges[*index as usize].clone())
+        .map(|row| Some(row as u64))
+        .collect();
+    take_record_batch(rows, &moved).map_err(failed)
 }
 
 /// Removes files that no version within the retention needs.

@@ -33,7 +33,7 @@ pub async fn run(
             .retain(|commodity| !missing.contains_key(commodity));
         for (commodity, (expected, newest)) in missing {
             let newest = newest.map_or_else(
-                || "there is none".to_owned(),
+                || format!("there is none of the {BEFORE} days before"),
                 |day| format!("the newest is of {}", date::format(day)),
             );
             for model_name in production.models.keys() {
@@ -139,11 +139,15 @@ pub async fn cadence(context: &Context, production: &Production) -> Result<Vec<V
     let line = |((commodity, model_name), mut dates): ((String, String), Vec<Day>)| {
         dates.sort_unstable();
         let (anchor, last) = (dates.first().copied()?, dates.last().copied()?);
+        // A model whose period began without it is due until it is trained.
+        let due = frequency
+            .latest(anchor, production.end)
+            .is_some_and(|grid| last < grid);
         Some(json!({
             "commodity": commodity,
             "model_name": model_name,
             "last_trained": date::format(last),
-            "next_due": date::format(frequency.next(anchor, production.end)),
+            "next_due": date::format(if due { production.end } else { frequency.next(anchor, production.end) }),
         }))
     };
     Ok(trained.into_iter().filter_map(line).collect())
@@ -199,8 +203,12 @@ pub fn summary(result: &Value, production: &Production) -> String {
             ""
         };
         lines.push(format!(
-            "failed: {} {} {} [{}] {}{note}",
-            text(&failure["stage"]),
+            "failed: {}{} {} [{}] {}{note}",
+            if failure["stage"] != failure["error_class"] {
+                format!("{} ", text(&failure["stage"]))
+            } else {
+                String::new()
+            },
             text(&failure["commodity"]),
             text(&failure["model_name"]),
             text(&failure["error_class"]),

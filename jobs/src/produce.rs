@@ -39,8 +39,10 @@ pub struct Production {
     /// Version that they are stored under.
     pub model_version: String,
     /// First date.
+    #[serde(serialize_with = "as_date")]
     pub start: Day,
     /// Last date.
+    #[serde(serialize_with = "as_date")]
     pub end: Day,
     /// Cadence.
     pub frequency: String,
@@ -48,6 +50,10 @@ pub struct Production {
     pub paths: usize,
     /// Days of a forecast.
     pub horizon: usize,
+}
+
+fn as_date<S: serde::Serializer>(day: &Day, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&date::format(*day))
 }
 
 /// Which units of the range are meant.

@@ -21,10 +21,11 @@ use super::{RowSource, Target, WriteSpec, columns};
 use crate::commit::NewFile;
 use crate::error::DeltaError;
 use crate::manifest::{Manifest, SliceInput, UnitFailure, UnitKey};
-use crate::tables::TableDef;
+use crate::tables::{Layout, TableDef, TableName};
 
-/// A file is closed at the first key after this many bytes.
-const FILE_BYTES: usize = 64 << 20;
+/// A file is closed at the first key after this many bytes: what a slice holds in memory does not
+/// grow with its models.
+const FILE_BYTES: usize = 5 << 20;
 
 /// The folder of offloaded texts under a lake's root.
 pub(crate) const STATES: &str = "_almanac/states";
@@ -32,7 +33,8 @@ pub(crate) const STATES: &str = "_almanac/states";
 struct OpenFile {
     file: ParquetFile,
     values: Vec<Option<String>>,
-    rows: u64,
+    /// The one model of its rows, where files are not shared by models.
+    model: Option<String>,
 }
 
 struct Sink {
@@ -279,10 +281,10 @@ impl SliceWriter {
         for range in ranges {
             let key_rows = rows.slice(range.start, range.len());
             let values = partition_values(&self.sinks[index].def, &key_rows.slice(0, 1))?;
-            let changed = self.sinks[index]
-                .open
-                .as_ref()
-                .is_some_and(|open| open.values != values || open.file.size() >= FILE_BYTES);
+            let model = own_file(self.spec.layout, self.sinks[index].def.name, &key_rows)?;
+            let changed = self.sinks[index].open.as_ref().is_some_and(|open| {
+                open.values != values || open.model != model || open.file.size() >= FILE_BYTES
+            });
             if changed {
                 self.close(index).await?;
             }
@@ -296,12 +298,11 @@ impl SliceWriter {
                     sink.open.insert(OpenFile {
                         file,
                         values,
-                        rows: 0,
+                        model,
                     })
                 }
             };
             open.file.write_key(&projected)?;
-            open.rows += projected.num_rows() as u64;
         }
         Ok(())
     }
@@ -324,6 +325,23 @@ impl SliceWriter {
         .await?;
         sink.done.push(new);
         Ok(())
+    }
+}
+
+/// The model whose rows have a file of their own: a reader of one model then opens none of
+/// another's. Lakes of many series share files, or they would have a file for each series; the
+/// small tables share them anyway.
+fn own_file(
+    layout: Layout,
+    table: TableName,
+    key_rows: &RecordBatch,
+) -> Result<Option<String>, DeltaError> {
+    match (layout, table) {
+        (Layout::Commodity, TableName::Distributions) => {
+            let models = required(key_rows, "model_name")?.as_string::<i32>();
+            Ok(Some(models.value(0).to_owned()))
+        }
+        _ => Ok(None),
     }
 }
 

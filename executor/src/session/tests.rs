@@ -69,9 +69,10 @@ impl Place {
             })
             .collect();
         rows.sort_unstable();
-        let closes = rows
-            .iter()
-            .map(|(_, _, date)| 50.0 + 5.0 * (f64::from(*date) * 0.9).sin());
+        let closes = rows.iter().map(|(_, _, date)| {
+            let at = f64::from(*date);
+            500.0 + 5.0 * (at * 0.7).sin() + 3.0 * (at * 0.31).sin()
+        });
         let vix = rows
             .iter()
             .map(|(_, _, date)| 20.0 + f64::from(*date * 7 % 13));
@@ -397,16 +398,19 @@ async fn trains_and_forecasts_in_one_stage(place: &Place, slices: &[String], uni
     let manifests = place
         .manifests(slices.len(), distributions::FORECAST_START_DATE)
         .await;
+    for manifest in &manifests {
+        assert_eq!(
+            (&manifest.failures[..], &manifest.leaks[..]),
+            (&[][..], &[][..])
+        );
+        assert!(manifest.input.unwrap().rows > 0);
+    }
     let keys: BTreeSet<_> = manifests
         .iter()
         .flat_map(|manifest| &manifest.keys)
         .collect();
     assert_eq!(keys.len(), 2 * units.len());
     assert!(keys.iter().all(|(_, rows)| *rows == 10));
-    for manifest in &manifests {
-        assert_eq!((manifest.failures.len(), manifest.leaks.len()), (0, 0));
-        assert!(manifest.input.unwrap().rows > 0);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
