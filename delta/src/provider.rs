@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
+use chrono::DateTime;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::stats::Precision;
@@ -21,6 +22,8 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::{PhysicalExpr, expressions};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::{ExecutionPlan, Partitioning};
+use object_store::ObjectMeta;
+use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::snapshot::{DataFile, FileStatistics, TableSnapshot};
@@ -110,7 +113,15 @@ impl PinnedTable {
         } else {
             format!("{}/{}", self.root, file.path)
         };
-        Ok(PartitionedFile::new(path, file.size).with_partition_values(values))
+        // `PartitionedFile::new` would percent-encode a path that is stored as it is.
+        let meta = ObjectMeta {
+            location: Path::parse(&path)?,
+            last_modified: DateTime::from_timestamp_millis(file.modified_ms).unwrap_or_default(),
+            size: file.size,
+            e_tag: None,
+            version: None,
+        };
+        Ok(PartitionedFile::new_from_meta(meta).with_partition_values(values))
     }
 
     /// The files that may hold rows for the filters.

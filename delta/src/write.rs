@@ -259,13 +259,13 @@ impl ExecutionPlan for WriteExec {
             .object_store(ObjectStoreUrl::parse(&spec.store_url)?)?;
         let external = |error: crate::DeltaError| DataFusionError::External(Box::new(error));
         let written = async move {
-            let mut writer = SliceWriter::new(Arc::clone(&spec), Arc::clone(&store));
+            let root = Path::parse(&spec.root)?;
+            let mut writer = SliceWriter::new(Arc::clone(&spec), Arc::clone(&store), root.clone());
             while let Some(batch) = input.next().await {
                 writer.write(&batch?).await.map_err(external)?;
             }
             let (mut slices, mut rows) = (vec![], vec![]);
             if let Some(manifest) = writer.finish().await.map_err(external)? {
-                let root = Path::from(spec.root.as_str());
                 let manifest = manifest
                     .put(store.as_ref(), &root)
                     .await

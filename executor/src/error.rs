@@ -42,18 +42,29 @@ pub enum EngineError {
         first: UnitKey,
     },
     /// A slice read other rows than the pinned snapshot holds.
-    #[error("slice {slice} read {found} rows, its files hold {wanted}")]
+    #[error("slice {slice} read {found}, its files hold {wanted}")]
     Input {
         /// The slice's name.
         slice: String,
-        /// Rows read.
-        found: i64,
-        /// Rows in the snapshot.
-        wanted: i64,
+        /// What was read: rows and newest date.
+        found: String,
+        /// What the snapshot holds.
+        wanted: String,
     },
     /// A task ended without an answer.
     #[error("a task stopped: {0}")]
     Task(String),
+}
+
+impl EngineError {
+    /// Whether another round would fail the same way: the store takes nothing more.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Lake(DeltaError::StoreFull { .. } | DeltaError::ReadOnly { .. })
+        )
+    }
 }
 
 impl From<DataFusionError> for EngineError {

@@ -104,6 +104,3 @@ pub fn require_one_stage(plan: &Arc<dyn ExecutionPlan>) -> Result<(), EngineErro
     }
     plan.children().into_iter().try_for_each(require_one_stage)
 }
-
-#[cfg(test)]
-mod tests;

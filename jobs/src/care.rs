@@ -88,12 +88,14 @@ pub async fn optimize(context: &Context, names: &[String]) -> Result<(), JobErro
     )
 }
 
+/// Partition values, and the one model of a file where it has only one.
+type Group<'a> = (&'a [Option<String>], String);
+
 /// Files that together make one file: of one partition and one model, next to each other in the
 /// table's order, so that what was close stays close.
 fn bins(snapshot: &TableSnapshot) -> Vec<Vec<DataFile>> {
     let order = &snapshot.def().sort;
-    let mut groups: BTreeMap<(&[Option<String>], String), Vec<(Vec<String>, &DataFile)>> =
-        BTreeMap::new();
+    let mut groups: BTreeMap<Group<'_>, Vec<(Vec<String>, &DataFile)>> = BTreeMap::new();
     for file in snapshot
         .files()
         .iter()

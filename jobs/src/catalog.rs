@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use almanac_delta::LakeSettings;
+use almanac_delta::tables::distributions::ACTUALS;
 use almanac_udfs::forecasters::{self, Params, nearest};
 use almanac_udfs::spec::{ModelSpec, Projection, Regions};
 use serde::Deserialize;
@@ -123,6 +124,13 @@ fn custom(key: &str, entry: ModelEntry) -> Result<Model, JobError> {
             hint,
         )
     };
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    if key.is_empty() || key.len() > 64 || !key.chars().all(plain) || key == ACTUALS {
+        return Err(invalid(
+            "it cannot have that name".to_owned(),
+            format!("1 to 64 letters, digits, dots, dashes and underscores, and not `{ACTUALS}`"),
+        ));
+    }
     let Some(family) = forecasters::family(&entry.family) else {
         let names: Vec<&str> = forecasters::families()
             .map(|family| family.name())

@@ -40,45 +40,42 @@ pub struct CalendarReport {
     pub version: Option<u64>,
 }
 
-/// Stores the built-in calendar unless the lake has it already: what was overridden stays so.
+/// The days of a calendar file: CSV with `date` and `is_open`, and `calendar` where a row is not of
+/// the one given.
+///
+/// # Errors
+/// When the file or a row of it is unfit.
+pub async fn read_file(path: &Path, calendar: &str) -> Result<Vec<CalendarRow>, IngestError> {
+    let (path, calendar) = (path.to_owned(), calendar.to_owned());
+    tokio::task::spawn_blocking(move || read_calendar(&path, &calendar)).await?
+}
+
+/// Stores the built-in calendar with `overrides` on top, in one commit, unless the lake has it
+/// already: what was overridden stays so.
 ///
 /// # Errors
 /// When the lake fails.
-pub async fn store_builtin(lake: &Lake, run_id: &str) -> Result<CalendarReport, IngestError> {
-    let builtin: Days = us_exchange_holidays(FIRST_YEAR, LAST_YEAR)
+pub async fn store_builtin(
+    lake: &Lake,
+    overrides: Vec<CalendarRow>,
+    run_id: &str,
+) -> Result<CalendarReport, IngestError> {
+    let mut days: Days = us_exchange_holidays(FIRST_YEAR, LAST_YEAR)
         .into_iter()
         .map(|day| ((US_EXCHANGE.to_owned(), day), false))
         .collect();
-    change(lake, run_id, &builtin, |stored| {
+    for CalendarRow {
+        calendar,
+        day,
+        is_open,
+    } in overrides
+    {
+        days.insert((calendar, day), is_open);
+    }
+    change(lake, run_id, &days, |stored| {
         !stored.keys().any(|(calendar, _)| calendar == US_EXCHANGE)
     })
     .await
-}
-
-/// Stores the days of a CSV file with `date` and `is_open`, and `calendar` if they are not all of
-/// the one given. Days that are there already are replaced.
-///
-/// # Errors
-/// When the file or a row of it is unfit, or the lake fails. Nothing is changed then.
-pub async fn load_file(
-    lake: &Lake,
-    path: &Path,
-    calendar: &str,
-    run_id: &str,
-) -> Result<CalendarReport, IngestError> {
-    let (path, calendar) = (path.to_owned(), calendar.to_owned());
-    let rows = tokio::task::spawn_blocking(move || read_calendar(&path, &calendar)).await??;
-    let days: Days = rows
-        .into_iter()
-        .map(
-            |CalendarRow {
-                 calendar,
-                 day,
-                 is_open,
-             }| ((calendar, day), is_open),
-        )
-        .collect();
-    change(lake, run_id, &days, |_| true).await
 }
 
 /// The days on which a calendar is closed, sorted.
@@ -201,8 +198,14 @@ mod tests {
     async fn the_builtin_calendar_is_stored_once() {
         let folder = tempfile::tempdir().unwrap();
         let lake = lake(&folder).await;
-        assert_eq!(store_builtin(&lake, "run").await.unwrap().version, Some(1));
-        assert_eq!(store_builtin(&lake, "run").await.unwrap().version, None);
+        assert_eq!(
+            store_builtin(&lake, vec![], "run").await.unwrap().version,
+            Some(1)
+        );
+        assert_eq!(
+            store_builtin(&lake, vec![], "run").await.unwrap().version,
+            None
+        );
         let closed = closed_days(&lake, US_EXCHANGE).await.unwrap();
         assert_eq!(closed, us_exchange_holidays(1985, 2060));
         assert!(closed_days(&lake, "other").await.unwrap().is_empty());
@@ -212,19 +215,16 @@ mod tests {
     async fn a_file_overrides_its_days_and_no_others() {
         let folder = tempfile::tempdir().unwrap();
         let lake = lake(&folder).await;
-        store_builtin(&lake, "run").await.unwrap();
-        let before = closed_days(&lake, US_EXCHANGE).await.unwrap();
+        let before = us_exchange_holidays(1985, 2060);
         let file = folder.path().join("days.csv");
         std::fs::write(
             &file,
             "calendar,date,is_open\nus_exchange,2025-01-09,false\nus_exchange,2024-12-25,1\nice,2024-12-26,0\n",
         )
         .unwrap();
-        let report = load_file(&lake, &file, US_EXCHANGE, "run").await.unwrap();
-        assert_eq!(
-            (report.days, report.changed, report.version),
-            (3, 3, Some(2))
-        );
+        let overrides = read_file(&file, US_EXCHANGE).await.unwrap();
+        let report = store_builtin(&lake, overrides, "run").await.unwrap();
+        assert_eq!(report.version, Some(1));
         let closed = closed_days(&lake, US_EXCHANGE).await.unwrap();
         assert_eq!(closed.len(), before.len());
         assert!(closed.contains(&parse("2025-01-09").unwrap()));
@@ -233,39 +233,31 @@ mod tests {
             closed_days(&lake, "ice").await.unwrap(),
             [parse("2024-12-26").unwrap()]
         );
-        assert_eq!(
-            load_file(&lake, &file, US_EXCHANGE, "run")
-                .await
-                .unwrap()
-                .version,
-            None
-        );
         // The built-in calendar does not take an override back.
-        store_builtin(&lake, "run").await.unwrap();
+        store_builtin(&lake, vec![], "run").await.unwrap();
         assert_eq!(closed_days(&lake, US_EXCHANGE).await.unwrap(), closed);
     }
 
     #[tokio::test]
-    async fn a_bad_row_changes_nothing() {
+    async fn a_bad_row_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let lake = lake(&folder).await;
         let file = folder.path().join("days.csv");
         std::fs::write(&file, "date,is_open\n2025-01-09,false\n2025-01-10,maybe\n").unwrap();
-        let error = load_file(&lake, &file, US_EXCHANGE, "run")
-            .await
-            .unwrap_err();
+        let error = read_file(&file, US_EXCHANGE).await.unwrap_err();
         assert!(
             error.to_string().contains("`is_open` is `maybe`"),
             "{error}"
         );
-        assert!(closed_days(&lake, US_EXCHANGE).await.unwrap().is_empty());
     }
 
     #[tokio::test]
     async fn racing_jobs_store_the_builtin_calendar_once() {
         let folder = tempfile::tempdir().unwrap();
         let lake = lake(&folder).await;
-        let (one, two) = tokio::join!(store_builtin(&lake, "one"), store_builtin(&lake, "two"));
+        let (one, two) = tokio::join!(
+            store_builtin(&lake, vec![], "one"),
+            store_builtin(&lake, vec![], "two")
+        );
         let versions = [one.unwrap().version, two.unwrap().version];
         assert!(versions.contains(&None), "{versions:?}");
         let snapshot = lake.table(TableName::Calendar).await.unwrap();

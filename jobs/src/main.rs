@@ -9,6 +9,8 @@ mod error;
 mod holidays;
 mod ingest;
 mod market;
+#[cfg(test)]
+mod one_stage;
 mod produce;
 mod quickstart;
 mod report;
@@ -20,10 +22,11 @@ mod stale;
 mod status;
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use almanac_delta::manifest::UnitKey;
-use almanac_delta::{Lake, LakeSettings, Layout};
+use almanac_delta::{DeltaError, Lake, LakeSettings, Layout, TableName};
 use almanac_udfs::forecasters::{Calendar, Forecaster, family, nearest};
 use clap::Parser;
 use serde_json::{Value, json};
@@ -112,10 +115,11 @@ fn log(verbose: u8) {
         _ => "debug",
     };
     // A conflict is an outcome here, not an error: delta-rs logs it as one.
-    let filter = format!("{level},deltalake_core=off,delta_kernel=off");
+    let filter = format!("{level},deltalake_core=off,delta_kernel=off,buoyant_kernel=off");
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
 }
 
@@ -241,12 +245,25 @@ async fn init(settings: Settings, args: InitArgs) -> Result<Status, JobError> {
         stale_after_days: args.stale_after_days,
         ..LakeSettings::default()
     };
-    let lake = Lake::create(&settings.lake, lake_settings).await?;
+    // Read before anything is made: a file that cannot be used leaves no lake behind.
+    let overrides = match &args.holidays {
+        Some(path) => holidays::read_file(path, &lake_settings.holidays).await?,
+        None => vec![],
+    };
     let run_id = uuid::Uuid::new_v4().to_string();
-    holidays::store_builtin(&lake, &run_id).await?;
-    if let Some(path) = &args.holidays {
-        holidays::load_file(&lake, path, &lake.settings().holidays, &run_id).await?;
-    }
+    let lake = match Lake::create(&settings.lake, lake_settings.clone()).await {
+        // An init that died before it stored the calendar is completed.
+        Err(DeltaError::AlreadyALake { uri }) => {
+            let lake = Lake::open(&settings.lake).await?;
+            let calendar = lake.table(TableName::Calendar).await?;
+            if *lake.settings() != lake_settings || !calendar.files().is_empty() {
+                return Err(DeltaError::AlreadyALake { uri }.into());
+            }
+            lake
+        }
+        outcome => outcome?,
+    };
+    holidays::store_builtin(&lake, overrides, &run_id).await?;
     if settings.json {
         print_json(&json!({"lake": settings.lake.uri, "settings": lake.settings()}))?;
     } else {

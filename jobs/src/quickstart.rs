@@ -49,7 +49,7 @@ pub async fn quickstart(settings: Settings) -> Result<(Value, Status), JobError>
         .files()
         .is_empty();
     if empty {
-        store_builtin(&context.lake, &context.stamp.run_id).await?;
+        store_builtin(&context.lake, vec![], &context.stamp.run_id).await?;
         let rows = market
             .rows()
             .map_err(|error| JobError::ours(error.to_string()))?;

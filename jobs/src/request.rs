@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use almanac_delta::tables::distributions::ACTUALS;
 use almanac_delta::{Layout, TableName};
 use almanac_planner::present::{KeyRange, active_models, commodities, regions};
 use almanac_udfs::forecasters::{Day, Frequency, date, nearest};
@@ -11,6 +12,9 @@ use crate::cli::{SelectionArgs, ShapeArgs};
 use crate::context::{Context, Rows};
 use crate::error::JobError;
 use crate::produce::Production;
+
+/// Days in a range at most.
+const LONGEST_RANGE: Day = 36_600;
 
 /// Days in the horizon at most.
 const HORIZON: usize = almanac_udfs::forecast::HORIZON;
@@ -30,6 +34,16 @@ pub async fn production(
                 date::format(end)
             ),
             "--start must not be after --end",
+        ));
+    }
+    if end - start > LONGEST_RANGE {
+        return Err(JobError::user(
+            format!(
+                "the range {} to {} is longer than a century",
+                date::format(start),
+                date::format(end)
+            ),
+            "check the years of --start and --end",
         ));
     }
     if shape.paths == 0 || i32::try_from(shape.paths).is_err() {
@@ -52,6 +66,7 @@ pub async fn production(
         );
         JobError::user(format!("no frequency `{}`", shape.frequency), hint)
     })?;
+    check_version(&selection.model_version)?;
     let chosen = chosen_commodities(context, &selection.commodity).await?;
     let mut models = BTreeMap::new();
     for key in &selection.models {
@@ -79,6 +94,25 @@ pub async fn production(
         paths: shape.paths,
         horizon: shape.horizon,
     })
+}
+
+/// Refuses a version that a partition or a path could not hold, and the one of the actuals.
+fn check_version(version: &str) -> Result<(), JobError> {
+    const LENGTH: usize = 64;
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    if version.is_empty() || version.len() > LENGTH || !version.chars().all(plain) {
+        return Err(JobError::user(
+            format!("`{version}` cannot be a model version"),
+            format!("1 to {LENGTH} letters, digits, dots, dashes and underscores, such as v1.0"),
+        ));
+    }
+    if version == ACTUALS {
+        return Err(JobError::user(
+            format!("the model version `{ACTUALS}` is that of what happened"),
+            "take another one, such as v1.0",
+        ));
+    }
+    Ok(())
 }
 
 /// All commodities of the lake.

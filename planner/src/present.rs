@@ -103,6 +103,7 @@ pub fn present_points(table: &Arc<dyn TableProvider>, range: &KeyRange) -> Resul
             vec![col(COMMODITY), col(MODEL_NAME), col(FORECAST_START_DATE)],
             vec![
                 max(col(DAY_AHEAD)).alias(DAY_AHEAD),
+                count(lit(1)).alias("rows"),
                 max(col(REVISION)).alias(REVISION),
                 max(col(INPUT_DIGEST)).alias(INPUT_DIGEST),
             ],

@@ -300,7 +300,9 @@ impl Drawer {
             regressors: &regressors,
         };
         let count = self.operator.paths;
-        let paths = forecaster.simulate(&state, ahead, count, &Streams::new(&key))?;
+        let paths = forecaster
+            .simulate(&state, ahead, count, &Streams::new(&key))
+            .map_err(|error| Failure::of_state(error, &origin.covariates))?;
         let last = origin
             .range
             .last()

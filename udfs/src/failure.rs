@@ -30,6 +30,36 @@ impl From<StateError> for Failure {
     }
 }
 
+impl Failure {
+    /// A forecaster's refusal to learn, its regressors called by their names.
+    pub fn of_fit(error: FitError, covariates: &[String]) -> Self {
+        let index = match &error {
+            FitError::MissingRegressor { index, .. } => Some(*index),
+            _ => None,
+        };
+        Self::from(error).naming(index, covariates)
+    }
+
+    /// The same for a forecaster that has a state.
+    pub fn of_state(error: StateError, covariates: &[String]) -> Self {
+        let index = match &error {
+            StateError::MissingRegressor { index, .. } => Some(*index),
+            _ => None,
+        };
+        Self::from(error).naming(index, covariates)
+    }
+
+    fn naming(mut self, index: Option<usize>, covariates: &[String]) -> Self {
+        if let Some((index, name)) = index.and_then(|index| Some((index, covariates.get(index)?))) {
+            let numbered = format!("regressor {index}");
+            self.message = self
+                .message
+                .replacen(&numbered, &format!("covariate `{name}`"), 1);
+        }
+        self
+    }
+}
+
 /// Runs a unit so that a panic inside it is its failure and nobody else's.
 pub fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {

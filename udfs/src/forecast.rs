@@ -291,7 +291,9 @@ impl<'a> Walk<'a> {
         let mut values = vec![];
         for index in self.taken..end {
             let (date, close) = (self.rows.dates[index], self.rows.closes[index]);
-            if date > self.fit.around.cutoff {
+            // A late close may be older than the newest covariate that the state has seen.
+            let late = !close.is_nan() && date > self.fit.around.last_date;
+            if late || date > self.fit.around.cutoff {
                 self.rows.digest_row(&mut self.fit.around.digest, index);
             }
             if close.is_nan() {
@@ -316,7 +318,11 @@ impl<'a> Walk<'a> {
             values: &values,
             regressors: &regressors,
         };
-        self.fit.state = self.spec.forecaster()?.condition(&self.fit.state, recent)?;
+        self.fit.state = self
+            .spec
+            .forecaster()?
+            .condition(&self.fit.state, recent)
+            .map_err(|error| Failure::of_state(error, &self.spec.covariates))?;
         dates
             .iter()
             .zip(&values)
@@ -344,6 +350,7 @@ impl<'a> Walk<'a> {
             steps,
             regressors,
             range: self.fit.around.range.clone(),
+            covariates: self.spec.covariates.clone(),
             seed: self.spec.seed,
             dated: !observed,
         };

@@ -57,13 +57,17 @@ impl Range {
             ));
         }
         let last = *self.newest.back()?;
-        let largest = self.largest_move[step.clamp(1, LONGEST_MOVE) - 1];
+        // A periodic series hardly moves over a whole period: shorter moves count as well.
+        let largest = self.largest_move[..step.clamp(1, LONGEST_MOVE)]
+            .iter()
+            .copied()
+            .fold(0.0, f64::max);
         // Half a unit in the last place of a stored FLOAT is no move.
         let rounding = last.abs() * f64::from(f32::EPSILON);
         ((median - last).abs() > TIMES * largest + rounding).then(|| {
             format!(
-                "the median of step {step} is {median}, the last close is {last}, and the largest move of that \
-                 length was {largest}"
+                "the median of step {step} is {median}, the last close is {last}, and the largest move of up to \
+                 that length was {largest}"
             )
         })
     }
@@ -174,6 +178,8 @@ pub struct Origin {
     pub family: String,
     /// For each day of the horizon the step whose value it shows; 0 is the last close.
     pub steps: Vec<u16>,
+    /// The covariates' names.
+    pub covariates: Vec<String>,
     /// Covariates for steps 1, 2, …; `None` when missing.
     pub regressors: Vec<Vec<Option<f64>>>,
     /// The guard against absurd output.

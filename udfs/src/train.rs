@@ -224,7 +224,9 @@ fn fit(spec: Option<&str>, rows: &mut Observations) -> Result<Trained, Failure> 
         values: &closes,
         regressors: &regressors,
     };
-    let fitted = forecaster.fit(series, &spec.parameters())?;
+    let fitted = forecaster
+        .fit(series, &spec.parameters())
+        .map_err(|error| Failure::of_fit(error, &spec.covariates))?;
     let end = rows.dates.len();
     let mut digest = Digest::new();
     for index in 0..end {

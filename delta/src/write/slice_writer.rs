@@ -61,7 +61,7 @@ pub(crate) struct SliceWriter {
 }
 
 impl SliceWriter {
-    pub(super) fn new(spec: Arc<WriteSpec>, store: Arc<dyn ObjectStore>) -> Self {
+    pub(super) fn new(spec: Arc<WriteSpec>, store: Arc<dyn ObjectStore>, root: Path) -> Self {
         let sinks = spec
             .targets
             .iter()
@@ -77,7 +77,6 @@ impl SliceWriter {
                 }
             })
             .collect();
-        let root = Path::from(spec.root.as_str());
         Self {
             spec,
             store,

@@ -261,7 +261,8 @@ async fn a_slice_must_have_read_what_the_snapshot_holds() {
         let place = Place::new(vec![round]).await;
         match place.run(&[slice(1)]).await.unwrap_err() {
             EngineError::Input { found, wanted, .. } => {
-                assert_eq!((found, wanted), (input.map_or(0, |input| input.rows), 10));
+                assert_eq!(found, format!("{input:?}"));
+                assert!(wanted.contains("rows: 10"), "{wanted}");
             }
             other => panic!("{other:?}"),
         }

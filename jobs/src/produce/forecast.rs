@@ -24,6 +24,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use sha2::{Digest, Sha256};
 
+use super::replace::without_keys;
 use super::slices::{Cut, cut};
 use super::train::{bucket, history_columns};
 use super::{
@@ -93,9 +94,10 @@ pub async fn present_keys(
             if rows.number("newest_path", row)? != i64::from(paths)
                 || rows.number("looked_at", row)? != looked_at
             {
+                let stored = stored_paths(context, &key).await?;
                 return Err(refused(
                     &key,
-                    "number of paths",
+                    &format!("{stored} paths"),
                     &format!("--paths {paths}"),
                 ));
             }
@@ -113,11 +115,28 @@ pub async fn present_keys(
     Ok(present)
 }
 
+/// How many paths a stored forecast has.
+async fn stored_paths(context: &Context, key: &UnitKey) -> Result<i64, JobError> {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let query = format!(
+        "SELECT CAST(max(path_id) AS BIGINT) AS paths FROM distributions WHERE commodity = {} AND model_name = {} \
+         AND model_version = {} AND forecast_start_date = DATE '{}'",
+        quoted(&key.commodity),
+        quoted(&key.model_name),
+        quoted(&key.model_version),
+        date::format(key.date)
+    );
+    let batches = crate::sql::rows(context, &query, &[]).await?;
+    batches
+        .first()
+        .map_or(Ok(0), |batch| Rows(batch).number("paths", 0))
+}
+
 /// A present key that was made differently.
-pub fn refused(key: &UnitKey, what: &str, request: &str) -> JobError {
+pub fn refused(key: &UnitKey, stored: &str, request: &str) -> JobError {
     JobError::user(
         format!(
-            "the forecast of `{}` by `{}` version `{}` for {} is there with another {what}; the request says {request}",
+            "the forecast of `{}` by `{}` version `{}` for {} is there with {stored}; the request says {request}",
             key.commodity,
             key.model_name,
             key.model_version,
@@ -222,7 +241,14 @@ pub async fn chunk(
         tally.forecast_skipped += skipped;
         made.count(tally);
         crash_point("between_tables");
-        match commit(context, &point_table, &made.manifests, append(), tally).await? {
+        // Points of keys that had no paths are nobody's: these take their place.
+        let made_keys = made.keys();
+        let orphans = rebuild.orphans.intersection(&made_keys).cloned().collect();
+        let change = match without_keys(context, &point_table, &orphans).await? {
+            (_, removes) if removes.is_empty() => append(),
+            (rest, removes) => (CommitKind::Replace, rest, removes),
+        };
+        match commit(context, &point_table, &made.manifests, change, tally).await? {
             Landed::Yes => {
                 forget(context, &made.slices).await;
                 return Ok(());
@@ -414,6 +440,12 @@ pub struct Made {
 }
 
 impl Made {
+    /// The keys that were written.
+    pub fn keys(&self) -> BTreeSet<UnitKey> {
+        let keys = self.manifests.iter().flat_map(|manifest| &manifest.keys);
+        keys.map(|(key, _)| key.clone()).collect()
+    }
+
     /// Counts forecasts and failures of a committed chunk.
     pub fn count(&self, tally: &mut Tally) {
         let failures = self

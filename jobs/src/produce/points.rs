@@ -32,7 +32,9 @@ pub async fn missing(
     range: &KeyRange,
     present: &BTreeMap<UnitKey, Present>,
 ) -> Result<Missing, JobError> {
+    let days = i64::try_from(production.horizon).unwrap_or(i64::MAX);
     let mut there = BTreeMap::new();
+    let mut whole = BTreeSet::new();
     for batch in context
         .query(present_points(&context.source(table), range)?)
         .await?
@@ -44,17 +46,15 @@ pub async fn missing(
                 point_forecasts::FORECAST_START_DATE,
                 row,
             )?;
-            if rows.number(point_forecasts::DAY_AHEAD, row)?
-                != i64::try_from(production.horizon).unwrap_or(i64::MAX)
-            {
-                return Err(refused(
-                    &key,
-                    "horizon",
-                    &format!("--horizon {}", production.horizon),
-                ));
+            let found = rows.number(point_forecasts::DAY_AHEAD, row)?;
+            if found != days && present.contains_key(&key) {
+                let stored = format!("a horizon of {found} days");
+                return Err(refused(&key, &stored, &format!("--horizon {days}")));
             }
             let revision = rows.number(point_forecasts::REVISION, row)?;
             let input_digest = rows.text(point_forecasts::INPUT_DIGEST, row)?;
+            let once = rows.number("rows", row)? == days;
+            whole.extend(once.then(|| key.clone()));
             there.insert(
                 key,
                 Present {
@@ -64,9 +64,10 @@ pub async fn missing(
             );
         }
     }
+    let made = |key: &UnitKey, made: &Present| whole.contains(key) && there.get(key) == Some(made);
     let keys: BTreeSet<UnitKey> = present
         .iter()
-        .filter(|(key, made)| there.get(key) != Some(made))
+        .filter(|(key, present)| !made(key, present))
         .map(|(key, _)| key.clone())
         .collect();
     let outdated = keys
@@ -74,16 +75,26 @@ pub async fn missing(
         .filter(|key| there.contains_key(key))
         .cloned()
         .collect();
-    Ok(Missing { keys, outdated })
+    let orphans = there
+        .into_keys()
+        .filter(|key| !present.contains_key(key))
+        .collect();
+    Ok(Missing {
+        keys,
+        outdated,
+        orphans,
+    })
 }
 
-/// Keys whose point forecasts must be made.
+/// How the point forecasts of a range differ from its paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// All of them.
+    /// Keys whose points must be made from their paths.
     pub keys: BTreeSet<UnitKey>,
-    /// Those whose rows of an older revision are still there.
+    /// Those of them that have rows of an older revision, or rows twice.
     outdated: BTreeSet<UnitKey>,
+    /// Keys with points and without paths: a delete that did not end, or one under way.
+    pub orphans: BTreeSet<UnitKey>,
 }
 
 /// Makes the point forecasts of these keys from their paths, file by file.
@@ -91,7 +102,7 @@ pub async fn rebuild(
     context: &Context,
     table: &TableSnapshot,
     point_table: &TableSnapshot,
-    Missing { keys, outdated }: Missing,
+    Missing { keys, outdated, .. }: Missing,
     tally: &mut Tally,
 ) -> Result<(), JobError> {
     let mut slices: Vec<Slice> = vec![];

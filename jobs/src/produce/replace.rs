@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use almanac_delta::manifest::UnitKey;
+use almanac_delta::observed::crash_point;
 use almanac_delta::rows::{read_columns, read_files, write_rows};
 use almanac_delta::tables::{distributions, trained_models};
 use almanac_delta::{
     Claim, CommitKind, CommitRequest, DataFile, NewFile, TableName, TableSnapshot,
 };
 use almanac_planner::forecasting::Making;
+use almanac_planner::present::KeyRange;
 use almanac_udfs::forecasters::{Day, date};
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -20,7 +22,7 @@ use super::forecast::{self, DueForecast, present_keys};
 use super::{Landed, Production, Tally, commit, forget, land, points, train};
 use crate::context::{Context, today};
 use crate::error::JobError;
-use crate::stale::{Stale, stale};
+use crate::stale::{StaleKey, stale};
 
 /// The column of a key's date in a table.
 fn date_column(table: TableName) -> &'static str {
@@ -156,145 +158,101 @@ pub async fn delete(
 }
 
 /// Makes stale models and forecasts of the range again; each table's keys change in one commit.
+/// Whoever loses a race asks again what is stale.
 pub async fn revise(
     context: &Context,
     production: &Production,
     tally: &mut Tally,
 ) -> Result<(), JobError> {
-    let stale = stale(context, production).await?;
-    let models: BTreeSet<UnitKey> = stale.models.iter().map(|stale| stale.key.clone()).collect();
-    revise_models(context, production, &models, tally).await?;
-    revise_forecasts(context, production, &stale, tally).await
+    let range = production.range(production.start, production.end);
+    // What an earlier run left between the two tables.
+    points::settle(context, production, &range, tally).await?;
+    while let Landed::PlanAgain = revise_models(context, production, tally).await? {}
+    while let Landed::PlanAgain = revise_forecasts(context, production, &range, tally).await? {}
+    Ok(())
+}
+
+fn keys_of(stale: &[StaleKey]) -> BTreeSet<UnitKey> {
+    stale.iter().map(|stale| stale.key.clone()).collect()
 }
 
 async fn revise_models(
     context: &Context,
     production: &Production,
-    keys: &BTreeSet<UnitKey>,
     tally: &mut Tally,
-) -> Result<(), JobError> {
-    if keys.is_empty() {
-        return Ok(());
+) -> Result<Landed, JobError> {
+    let data = context.lake.table(TableName::UnifiedData).await?;
+    let models = context.lake.table(TableName::TrainedModels).await?;
+    let wanted: Vec<UnitKey> = keys_of(&stale(context, production).await?.models)
+        .into_iter()
+        .collect();
+    if wanted.is_empty() {
+        return Ok(Landed::Yes);
     }
-    loop {
-        let data = context.lake.table(TableName::UnifiedData).await?;
-        let models = context.lake.table(TableName::TrainedModels).await?;
-        let wanted: Vec<UnitKey> = keys.iter().cloned().collect();
-        let made = train::make(context, production, &data, &wanted, "train again").await?;
-        // A model that can no longer be fitted stays as it is, and its failure is told.
-        let replaced = made
-            .manifests
-            .iter()
-            .flat_map(|manifest| &manifest.keys)
-            .map(|(key, _)| key.clone())
-            .collect();
-        let (rest, removes) = without_keys(context, &models, &replaced).await?;
-        match commit(
-            context,
-            &models,
-            &made.manifests,
-            (CommitKind::Replace, rest, removes),
-            tally,
-        )
-        .await?
-        {
-            Landed::PlanAgain => continue,
-            Landed::Yes => {}
-        }
-        tally.revised += replaced.len() as u64;
-        made.count(tally);
-        forget(context, &made.slices).await;
-        return Ok(());
+    let made = train::make(context, production, &data, &wanted, "train again").await?;
+    // A model that can no longer be fitted stays as it is, and its failure is told.
+    let replaced = made.keys();
+    let (rest, removes) = without_keys(context, &models, &replaced).await?;
+    let change = (CommitKind::Replace, rest, removes);
+    if let Landed::PlanAgain = commit(context, &models, &made.manifests, change, tally).await? {
+        return Ok(Landed::PlanAgain);
     }
+    tally.revised += replaced.len() as u64;
+    made.count(tally);
+    forget(context, &made.slices).await;
+    Ok(Landed::Yes)
 }
 
 async fn revise_forecasts(
     context: &Context,
     production: &Production,
-    stale: &Stale,
+    range: &KeyRange,
     tally: &mut Tally,
-) -> Result<(), JobError> {
-    let keys: BTreeSet<UnitKey> = stale
-        .forecasts
-        .iter()
-        .map(|stale| stale.key.clone())
-        .collect();
+) -> Result<Landed, JobError> {
+    let data = context.lake.table(TableName::UnifiedData).await?;
+    let models = context.lake.table(TableName::TrainedModels).await?;
+    let point_table = context.lake.table(TableName::PointForecasts).await?;
+    let table = context.lake.table(TableName::Distributions).await?;
+    let present = present_keys(context, production, &table, range).await?;
+    let keys = keys_of(&stale(context, production).await?.forecasts);
+    let fresh = present.keys().filter(|key| !keys.contains(key)).count() as u64;
     if keys.is_empty() {
-        return Ok(());
+        tally.forecast_skipped += fresh;
+        return Ok(Landed::Yes);
     }
-    let (start, end) = (production.start, production.end);
-    let range = production.range(start, end);
-    loop {
-        let data = context.lake.table(TableName::UnifiedData).await?;
-        let models = context.lake.table(TableName::TrainedModels).await?;
-        let point_table = context.lake.table(TableName::PointForecasts).await?;
-        let table = context.lake.table(TableName::Distributions).await?;
-        let present = present_keys(context, production, &table, &range).await?;
-        let revision = keys
-            .iter()
-            .filter_map(|key| present.get(key))
-            .map(|made| made.revision)
-            .max()
-            .unwrap_or(0)
-            + 1;
-        let due = models_for(context, &models, production, &keys).await?;
-        let prepared = forecast::prepare(context, production, &models, &range, due).await?;
-        let revision = i32::try_from(revision).unwrap_or(i32::MAX);
-        let making = Making {
-            today: today(),
-            revision,
-        };
-        let label = format!(
-            "forecast again {} … {}",
-            date::format(start),
-            date::format(end)
-        );
-        let made = forecast::make(
-            context,
-            production,
-            (&data, &models),
-            prepared,
-            making,
-            &label,
-        )
-        .await?;
-        let replaced: BTreeSet<UnitKey> = made
-            .manifests
-            .iter()
-            .flat_map(|manifest| &manifest.keys)
-            .map(|(key, _)| key.clone())
-            .collect();
-        let (rest, removes) = without_keys(context, &table, &replaced).await?;
-        match commit(
-            context,
-            &table,
-            &made.manifests,
-            (CommitKind::Replace, rest, removes),
-            tally,
-        )
-        .await?
-        {
-            Landed::PlanAgain => continue,
-            Landed::Yes => {}
-        }
-        tally.revised += replaced.len() as u64;
-        made.count(tally);
-        let (rest, removes) = without_keys(context, &point_table, &replaced).await?;
-        match commit(
-            context,
-            &point_table,
-            &made.manifests,
-            (CommitKind::Replace, rest, removes),
-            tally,
-        )
-        .await?
-        {
-            Landed::Yes => {}
-            Landed::PlanAgain => points::settle(context, production, &range, tally).await?,
-        }
-        forget(context, &made.slices).await;
-        return Ok(());
+    let revisions = keys
+        .iter()
+        .filter_map(|key| present.get(key))
+        .map(|made| made.revision);
+    let revision = i32::try_from(revisions.max().unwrap_or(0) + 1).unwrap_or(i32::MAX);
+    let due = models_for(context, &models, production, &keys).await?;
+    let prepared = forecast::prepare(context, production, &models, range, due).await?;
+    let making = Making {
+        today: today(),
+        revision,
+    };
+    let (first, last) = (date::format(range.start), date::format(range.end));
+    let label = format!("forecast again {first} … {last}");
+    let sources = (&data, &models);
+    let made = forecast::make(context, production, sources, prepared, making, &label).await?;
+    let replaced = made.keys();
+    let (rest, removes) = without_keys(context, &table, &replaced).await?;
+    let change = (CommitKind::Replace, rest, removes);
+    if let Landed::PlanAgain = commit(context, &table, &made.manifests, change, tally).await? {
+        return Ok(Landed::PlanAgain);
     }
+    tally.revised += replaced.len() as u64;
+    tally.forecast_skipped += fresh;
+    made.count(tally);
+    crash_point("between_tables");
+    let (rest, removes) = without_keys(context, &point_table, &replaced).await?;
+    let change = (CommitKind::Replace, rest, removes);
+    if let Landed::PlanAgain = commit(context, &point_table, &made.manifests, change, tally).await?
+    {
+        points::settle(context, production, range, tally).await?;
+    }
+    forget(context, &made.slices).await;
+    Ok(Landed::Yes)
 }
 
 /// The newest active model for each key.

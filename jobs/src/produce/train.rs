@@ -61,14 +61,18 @@ async fn due_on(
                 .get(&(commodity.clone(), model_name.clone()))
                 .copied();
             let anchor = anchor.unwrap_or(production.start).min(production.start);
-            wanted.extend(frequency.periods(anchor, start, end).into_iter().map(
-                |(period, date)| WantedTraining {
-                    commodity: commodity.clone(),
-                    model_name: model_name.clone(),
-                    period,
-                    date,
-                },
-            ));
+            // A period that began in an earlier chunk was seen to there.
+            let own = |(period, _): &(Day, Day)| start == production.start || *period >= start;
+            let periods = frequency
+                .periods(anchor, start, end)
+                .into_iter()
+                .filter(own);
+            wanted.extend(periods.map(|(period, date)| WantedTraining {
+                commodity: commodity.clone(),
+                model_name: model_name.clone(),
+                period,
+                date,
+            }));
         }
     }
     let range = production.range(start, end);
@@ -141,6 +145,12 @@ pub struct Made {
 }
 
 impl Made {
+    /// The keys that were written.
+    pub fn keys(&self) -> BTreeSet<UnitKey> {
+        let keys = self.manifests.iter().flat_map(|manifest| &manifest.keys);
+        keys.map(|(key, _)| key.clone()).collect()
+    }
+
     /// Counts models and failures of a committed chunk.
     pub fn count(&self, tally: &mut Tally) {
         for manifest in &self.manifests {

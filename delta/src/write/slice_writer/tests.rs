@@ -154,7 +154,11 @@ impl Place {
     }
 
     async fn write(&self, batches: &[RecordBatch]) -> Result<Option<Manifest>, DeltaError> {
-        let mut writer = SliceWriter::new(Arc::clone(&self.spec), Arc::clone(&self.store));
+        let mut writer = SliceWriter::new(
+            Arc::clone(&self.spec),
+            Arc::clone(&self.store),
+            Path::parse(&self.spec.root).unwrap(),
+        );
         for batch in batches {
             writer.write(batch).await?;
         }

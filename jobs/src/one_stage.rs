@@ -1,6 +1,7 @@
 //! Train and forecast plans are one stage, and run as one, on real tables.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use almanac_delta::manifest::Manifest;
 use almanac_delta::provider::{PinnedTable, SliceFiles};
@@ -23,12 +24,12 @@ use arrow::array::{
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::provider_as_source;
 use datafusion::functions_aggregate::expr_fn::max;
-use datafusion::logical_expr::{LogicalPlanBuilder, col};
-use datafusion::physical_plan::displayable;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col};
+use datafusion::physical_plan::{ExecutionPlan, displayable};
 use object_store::path::Path;
 
-use super::*;
-use crate::{Embedded, EmbeddedSettings, Engine, Progress};
+use almanac_executor::session::{job_config, require_one_stage, state};
+use almanac_executor::{Embedded, EmbeddedSettings, Engine, EngineError, Progress};
 
 const FIRST: i32 = 19_000;
 const DAYS: i32 = 40;
