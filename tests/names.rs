@@ -114,7 +114,7 @@ fn a_lake_may_lie_in_any_folder() {
     let market = Market::usual("Coffee", 212);
     let plain = TestLake::of(&market);
     backfill(&plain, "v1").expect(0);
-    for folder in ["with space", "Übung", "100%", "a#b?c", "%20", "日本"] {
+    for folder in ["with space", "Übung", "100%", "a#b?c", "日本"] {
         let lake = TestLake::inside(folder);
         lake.run("init").expect(0);
         lake.ingest(&market);
@@ -133,4 +133,7 @@ fn a_lake_may_lie_in_any_folder() {
         lake.run("vacuum").expect(0);
         lake.run("status --stale").expect(0);
     }
+    // delta-rs decodes such a name once more than it was encoded; better no lake than a lost one.
+    let output = TestLake::inside("%20").run("init").expect(1);
+    assert!(output.stderr.contains("percent"), "{}", output.stderr);
 }

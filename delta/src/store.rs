@@ -134,6 +134,11 @@ fn local_folder(uri: &str) -> Result<PathBuf, DeltaError> {
         return Err(unsupported("the location is empty".to_owned()));
     }
     match uri.split_once("://") {
+        None if looks_encoded(uri) => Err(unsupported(
+            "the path holds a percent sign before two hex digits, which Delta readers take for one \
+             character; rename the folder"
+                .to_owned(),
+        )),
         None => Ok(PathBuf::from(uri)),
         Some(("file", _)) => Url::parse(uri)
             .ok()
@@ -143,6 +148,13 @@ fn local_folder(uri: &str) -> Result<PathBuf, DeltaError> {
             "{scheme}:// is not supported by this build"
         ))),
     }
+}
+
+/// Whether a part of the path reads like a percent-encoded character.
+fn looks_encoded(path: &str) -> bool {
+    path.as_bytes().windows(3).any(|bytes| {
+        bytes[0] == b'%' && bytes[1].is_ascii_hexdigit() && bytes[2].is_ascii_hexdigit()
+    })
 }
 
 #[cfg(test)]

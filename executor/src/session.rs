@@ -31,6 +31,7 @@ pub fn job_config(slices: usize) -> SessionConfig {
     options.optimizer.enable_round_robin_repartition = false;
     options.optimizer.repartition_file_scans = false;
     options.optimizer.repartition_aggregations = true;
+    options.execution.enable_file_stream_work_stealing = false;
     config
 }
 

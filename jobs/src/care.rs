@@ -270,9 +270,10 @@ pub async fn delete(
             );
         }
     }
-    // Points first: a crash between the two leaves paths whose points the next run rebuilds.
-    let points = delete_keys(context, TableName::PointForecasts, &keys, tally).await?;
+    // Paths first: a job between its two tables then loses the race for the points, and sees that
+    // the paths are gone. Points without paths are replaced by whoever forecasts the key next.
     let paths = delete_keys(context, TableName::Distributions, &keys, tally).await?;
+    let points = delete_keys(context, TableName::PointForecasts, &keys, tally).await?;
     Ok(json!({"deleted": paths, "points_deleted": points}))
 }
 

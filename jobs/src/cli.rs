@@ -240,9 +240,9 @@ pub struct BackfillArgs {
     #[command(flatten)]
     pub range: RangeArgs,
     /// Say what would be done, and do nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["refit_failed", "revise"])]
     pub dry_run: bool,
-    /// Only units whose last recorded outcome is a failure
+    /// Only units with a recorded failure
     #[arg(long, conflicts_with = "revise")]
     pub refit_failed: bool,
     /// Make again, in one commit, the keys that rest on older input

@@ -66,6 +66,7 @@ pub async fn run(
         Stages {
             train: true,
             forecast: true,
+            actuals_before: 60,
         },
         &Only::Missing,
         tally,

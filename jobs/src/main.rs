@@ -170,6 +170,7 @@ async fn run(cli: Cli) -> Result<Status, JobError> {
                 Stages {
                     train: true,
                     forecast: false,
+                    actuals_before: 0,
                 },
             )
             .await
@@ -182,6 +183,7 @@ async fn run(cli: Cli) -> Result<Status, JobError> {
                 Stages {
                     train: false,
                     forecast: true,
+                    actuals_before: 0,
                 },
             )
             .await
@@ -427,6 +429,7 @@ async fn backfill(settings: Settings, args: BackfillArgs) -> Result<Status, JobE
             Stages {
                 train: true,
                 forecast: true,
+                actuals_before: 0,
             },
             &only,
             &mut tally,
@@ -448,10 +451,9 @@ async fn failed_units(context: &Context, production: &Production) -> Result<Only
     for batch in sql::rows(context, &query, &[]).await? {
         let rows = Rows(&batch);
         for row in 0..rows.len() {
-            failed.insert((
-                rows.text("stage", row)?,
-                rows.key(&production.model_version, "date", row)?,
-            ));
+            // A freshness failure is a forecast that was not tried.
+            let stage = rows.text("stage", row)?.replace("freshness", "forecast");
+            failed.insert((stage, rows.key(&production.model_version, "date", row)?));
         }
     }
     Ok(Only::Failed(failed))

@@ -123,6 +123,9 @@ pub struct Tally {
     pub revised: u64,
     /// Commits that lost a race and were planned again.
     pub conflicts: u64,
+    /// Commits lost since one was won.
+    #[serde(skip)]
+    lost_in_a_row: u32,
     /// Failed units.
     pub failures: Vec<FailureRecord>,
     /// Versions committed, by table.
@@ -258,7 +261,7 @@ pub async fn present_forecasts_of(
 ) -> Result<BTreeMap<UnitKey, String>, JobError> {
     let table = context.lake.table(TableName::Distributions).await?;
     let range = production.range(production.start, production.end);
-    let present = forecast::present_keys(context, production, &table, &range).await?;
+    let present = forecast::present_keys_of_any_shape(context, &table, &range).await?;
     Ok(present
         .into_iter()
         .map(|(key, made)| (key, made.input_digest))
@@ -273,17 +276,21 @@ pub async fn run(
     only: &Only,
     tally: &mut Tally,
 ) -> Result<(), JobError> {
-    let anchors = anchors(context, production, tally).await?;
+    if !stages.train {
+        // Refuses a changed specification; training does so by itself.
+        anchors(context, production, tally).await?;
+    }
     for (start, end) in production.chunks() {
         if stages.train {
-            train::chunk(context, production, (start, end), &anchors, only, tally).await?;
+            train::chunk(context, production, (start, end), only, tally).await?;
         }
         if stages.forecast {
             forecast::chunk(context, production, (start, end), only, tally).await?;
         }
     }
     if stages.forecast {
-        actuals::write(context, production, tally).await?;
+        let (start, end) = (production.start - stages.actuals_before, production.end);
+        actuals::write(context, production, (start, end), false, tally).await?;
     }
     Ok(())
 }
@@ -295,6 +302,9 @@ pub struct Stages {
     pub train: bool,
     /// Whether forecasts are made.
     pub forecast: bool,
+    /// How many days before the range actuals are looked for: a daily run's own window is never
+    /// known on its day.
+    pub actuals_before: Day,
 }
 
 /// What a run of the range would do.
@@ -397,6 +407,7 @@ pub(crate) async fn land(
                 "committed"
             );
             tally.versions.insert(table.sql_name().to_owned(), version);
+            tally.lost_in_a_row = 0;
             Ok(Landed::Yes)
         }
         CommitOutcome::Conflicted { reason } | CommitOutcome::Retryable { reason } => {
@@ -406,7 +417,8 @@ pub(crate) async fn land(
                 "another job was first; planning again"
             );
             tally.conflicts += 1;
-            if tally.conflicts > u64::from(TRIES) {
+            tally.lost_in_a_row += 1;
+            if tally.lost_in_a_row > TRIES {
                 return Err(JobError::user(
                     format!("table `{table}`: {TRIES} commits lost their race, the last: {reason}"),
                     "other jobs write the same keys without pause; run it again when they are done",
@@ -415,7 +427,7 @@ pub(crate) async fn land(
             // Jitter from the run's own id keeps two losers from meeting again.
             let jitter = context.stamp.run_id.bytes().map(u64::from).sum::<u64>() % 97;
             tokio::time::sleep(std::time::Duration::from_millis(
-                20 * tally.conflicts.min(20) + jitter,
+                20 * u64::from(tally.lost_in_a_row.min(20)) + jitter,
             ))
             .await;
             Ok(Landed::PlanAgain)

@@ -90,6 +90,7 @@ pub async fn quickstart(settings: Settings) -> Result<(Value, Status), JobError>
     let stages = Stages {
         train: true,
         forecast: true,
+        actuals_before: 0,
     };
     let outcome = produce::run(&context, &production, stages, &Only::Missing, &mut tally).await;
     let (mut result, status) = run.end(&context, tally, outcome).await?;

@@ -99,11 +99,11 @@ pub async fn production(
 /// Refuses a version that a partition or a path could not hold, and the one of the actuals.
 fn check_version(version: &str) -> Result<(), JobError> {
     const LENGTH: usize = 64;
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
-    if version.is_empty() || version.len() > LENGTH || !version.chars().all(plain) {
+    let odd = version != version.trim() || version.chars().any(char::is_control);
+    if version.is_empty() || version.len() > LENGTH || odd {
         return Err(JobError::user(
             format!("`{version}` cannot be a model version"),
-            format!("1 to {LENGTH} letters, digits, dots, dashes and underscores, such as v1.0"),
+            format!("1 to {LENGTH} visible characters, such as v1.0"),
         ));
     }
     if version == ACTUALS {

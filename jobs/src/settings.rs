@@ -81,6 +81,19 @@ impl Settings {
                 "leave them out for the defaults",
             ));
         }
+        let limit = given
+            .memory_limit_mib
+            .or(file.memory_limit_mib)
+            .unwrap_or(MEMORY_MIB);
+        let memory_bytes = limit
+            .checked_mul(MIB)
+            .filter(|bytes| *bytes > 0)
+            .ok_or_else(|| {
+                JobError::user(
+                    format!("--memory-limit-mib {limit} makes no sense"),
+                    format!("the default is {MEMORY_MIB}"),
+                )
+            })?;
         let lake = given
             .lake
             .or(file.lake)
@@ -89,11 +102,7 @@ impl Settings {
             lake: StoreLocation::new(lake),
             threads,
             slices,
-            memory_bytes: given
-                .memory_limit_mib
-                .or(file.memory_limit_mib)
-                .unwrap_or(MEMORY_MIB)
-                * MIB,
+            memory_bytes,
             json: given.json,
             quiet: given.quiet,
             catalog: Catalog::new(file.models)?,

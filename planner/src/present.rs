@@ -190,7 +190,7 @@ pub fn model_states(
         .build()
 }
 
-/// Actuals that are there: commodity and date.
+/// Actuals that are there: commodity, date, and the digest of their closes.
 ///
 /// # Errors
 /// When the table lacks a column.
@@ -199,11 +199,11 @@ pub fn present_actuals(
     commodities: &[String],
     (start, end): (i32, i32),
 ) -> Result<LogicalPlan> {
-    use distributions::{ACTUALS, COMMODITY, FORECAST_START_DATE, MODEL_VERSION};
+    use distributions::{ACTUALS, COMMODITY, FORECAST_START_DATE, INPUT_DIGEST, MODEL_VERSION};
     scan(
         "distributions",
         distributions,
-        &[COMMODITY, FORECAST_START_DATE, MODEL_VERSION],
+        &[COMMODITY, FORECAST_START_DATE, MODEL_VERSION, INPUT_DIGEST],
     )?
     .filter(
         col(MODEL_VERSION)
@@ -211,7 +211,7 @@ pub fn present_actuals(
             .and(col(FORECAST_START_DATE).between(date(start), date(end)))
             .and(among(COMMODITY, commodities)),
     )?
-    .project([col(COMMODITY), col(FORECAST_START_DATE)])?
+    .project([COMMODITY, FORECAST_START_DATE, INPUT_DIGEST].map(col))?
     .build()
 }
 

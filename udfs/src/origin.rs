@@ -48,7 +48,8 @@ impl Range {
         self.newest.push_back(value);
     }
 
-    /// Why `paths` of step `step` (1-based) with this median are absurd, if they are.
+    /// Why `paths` of step `step` (1-based) with this median are absurd, if they are: the largest
+    /// move counts that is not longer than the step.
     pub fn objection(&self, step: usize, lowest: f32, median: f64) -> Option<String> {
         const TIMES: f64 = 5.0;
         if self.positive && lowest < 0.0 {
@@ -285,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_median_within_five_times_the_largest_move_is_believed() {
-        // One step: moves 1, 2, 1, the largest 2; two steps: 1, 1; three steps: 2.
+        // One step: moves 1, 2, 1, the largest 2; two steps: 1, 1, but a shorter move was 2.
         let range = Range::of(&[10.0, 11.0, 9.0, 10.0]);
         assert_eq!(range.objection(1, 0.5, 20.0), None);
         assert_eq!(range.objection(1, 0.0, 0.0), None);
@@ -294,9 +295,9 @@ mod tests {
             objection.contains("20.1") && objection.contains("largest move"),
             "{objection}"
         );
-        assert_eq!(range.objection(2, 0.5, 15.0), None);
-        assert!(range.objection(2, 0.5, 15.1).is_some());
-        assert!(range.objection(2, 0.5, 4.9).is_some());
+        assert_eq!(range.objection(2, 0.5, 20.0), None);
+        assert!(range.objection(2, 0.5, 20.1).is_some());
+        assert!(range.objection(2, 0.5, -0.1).is_some());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use almanac_delta::manifest::UnitKey;
 use almanac_delta::rows::write_rows;
 use almanac_delta::tables::distributions::{self, ACTUALS, DAYS};
 use almanac_delta::tables::{SERIES_BUCKET, TableDef};
@@ -17,6 +18,7 @@ use arrow::array::{
 use arrow::datatypes::Float64Type;
 use uuid::Uuid;
 
+use super::replace::without_keys;
 use super::{Landed, Production, Tally, bucket_of, land};
 use crate::context::{Context, Rows};
 use crate::error::JobError;
@@ -35,10 +37,13 @@ struct Actual {
     digest: Digest,
 }
 
-/// Writes the actuals of a range that are known and not there yet.
+/// Writes the actuals of a range that are known and not there yet; with `revise` also those whose
+/// closes have changed since.
 pub async fn write(
     context: &Context,
     production: &Production,
+    range: (Day, Day),
+    revise: bool,
     tally: &mut Tally,
 ) -> Result<(), JobError> {
     let calendar = context.lake.settings().calendar.as_str();
@@ -49,21 +54,19 @@ pub async fn write(
     loop {
         let data = context.lake.table(TableName::UnifiedData).await?;
         let table = context.lake.table(TableName::Distributions).await?;
-        let range = (production.start, production.end);
-        let mut present: BTreeSet<(String, Day)> = BTreeSet::new();
+        let mut present: BTreeMap<(String, Day), String> = BTreeMap::new();
         let plan = present_actuals(&context.source(&table), &production.commodities, range)?;
         for batch in context.query(plan).await? {
             let rows = Rows(&batch);
             for row in 0..rows.len() {
-                present.insert((
-                    rows.text("commodity", row)?,
-                    rows.day(distributions::FORECAST_START_DATE, row)?,
-                ));
+                let start = rows.day(distributions::FORECAST_START_DATE, row)?;
+                let digest = rows.text(distributions::INPUT_DIGEST, row)?;
+                present.insert((rows.text("commodity", row)?, start), digest);
             }
         }
         let wanted =
             production.commodities.len() * usize::try_from(range.1 - range.0 + 1).unwrap_or(0);
-        if present.len() >= wanted {
+        if present.len() >= wanted && !revise {
             return Ok(());
         }
         let window = (range.0 - BEFORE, range.1 + DAYS as Day);
@@ -89,12 +92,15 @@ pub async fn write(
         {
             let known_until = known_until(dates, &closed, calendar == "trading", window.1);
             for start in range.0..=range.1 {
-                if start + DAYS as Day - 1 > known_until
-                    || present.contains(&(commodity.clone(), start))
-                {
+                if start + DAYS as Day - 1 > known_until {
                     continue;
                 }
-                actuals.extend(actual(commodity, start, dates, values));
+                let stored = present.get(&(commodity.clone(), start));
+                if stored.is_some() && !revise {
+                    continue;
+                }
+                let now = actual(commodity, start, dates, values);
+                actuals.extend(now.filter(|now| stored != Some(&now.digest.hex())));
             }
         }
         if actuals.is_empty() {
@@ -113,10 +119,26 @@ pub async fn write(
             .map(|actual| Claim::keys(TableName::Distributions, &actual.commodity, ACTUALS))
             .collect();
         let rows = batch(context, table.def(), &actuals)?;
+        let outdated: BTreeSet<UnitKey> = actuals
+            .iter()
+            .filter(|actual| present.contains_key(&(actual.commodity.clone(), actual.start)))
+            .map(|actual| UnitKey {
+                commodity: actual.commodity.clone(),
+                model_name: ACTUALS.to_owned(),
+                model_version: ACTUALS.to_owned(),
+                date: actual.start,
+            })
+            .collect();
+        let (mut adds, removes) = without_keys(context, &table, &outdated).await?;
+        adds.extend(write_rows(&context.lake, table.def(), &rows).await?);
         let request = CommitRequest {
-            operation: CommitKind::Append,
-            adds: write_rows(&context.lake, table.def(), &rows).await?,
-            removes: vec![],
+            operation: if removes.is_empty() {
+                CommitKind::Append
+            } else {
+                CommitKind::Replace
+            },
+            adds,
+            removes,
             claims: claims.into_iter().collect(),
             run_id: context.stamp.run_id.clone(),
             attempt_id: Uuid::new_v4().to_string(),

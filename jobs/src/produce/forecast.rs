@@ -115,6 +115,36 @@ pub async fn present_keys(
     Ok(present)
 }
 
+/// The forecasts that are there, however many paths they have.
+pub async fn present_keys_of_any_shape(
+    context: &Context,
+    table: &TableSnapshot,
+    range: &KeyRange,
+) -> Result<BTreeMap<UnitKey, Present>, JobError> {
+    let mut present = BTreeMap::new();
+    let plan = present_forecasts(&context.source(table), range, 1)?;
+    for batch in context.query(plan).await? {
+        let rows = Rows(&batch);
+        for row in 0..rows.len() {
+            let key = rows.key(
+                &range.model_version,
+                distributions::FORECAST_START_DATE,
+                row,
+            )?;
+            let revision = rows.number(distributions::REVISION, row)?;
+            let input_digest = rows.text(distributions::INPUT_DIGEST, row)?;
+            present.insert(
+                key,
+                Present {
+                    revision,
+                    input_digest,
+                },
+            );
+        }
+    }
+    Ok(present)
+}
+
 /// How many paths a stored forecast has.
 async fn stored_paths(context: &Context, key: &UnitKey) -> Result<i64, JobError> {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));

@@ -19,7 +19,7 @@ use datafusion::common::ScalarValue;
 use uuid::Uuid;
 
 use super::forecast::{self, DueForecast, present_keys};
-use super::{Landed, Production, Tally, commit, forget, land, points, train};
+use super::{Landed, Production, Tally, actuals, anchors, commit, forget, land, points, train};
 use crate::context::{Context, today};
 use crate::error::JobError;
 use crate::stale::{StaleKey, stale};
@@ -119,7 +119,8 @@ pub async fn without_keys(
     Ok((rest, removes))
 }
 
-/// Deletes keys from a table; returns how many were there.
+/// Deletes keys from a table; returns how many were there. It commits its claims even when there is
+/// nothing to delete: a job that is about to add such keys must plan again.
 pub async fn delete(
     context: &Context,
     table: TableName,
@@ -134,9 +135,6 @@ pub async fn delete(
             .map(|(_, own)| own.len() as u64)
             .sum();
         let (adds, removes) = without_keys(context, &snapshot, keys).await?;
-        if removes.is_empty() {
-            return Ok(0);
-        }
         let claims: BTreeSet<Claim> = keys
             .iter()
             .map(|key| Claim::keys(table, &key.commodity, &key.model_version))
@@ -164,12 +162,14 @@ pub async fn revise(
     production: &Production,
     tally: &mut Tally,
 ) -> Result<(), JobError> {
+    // Refuses a changed specification before anything is made with it.
+    anchors(context, production, tally).await?;
     let range = production.range(production.start, production.end);
     // What an earlier run left between the two tables.
     points::settle(context, production, &range, tally).await?;
     while let Landed::PlanAgain = revise_models(context, production, tally).await? {}
     while let Landed::PlanAgain = revise_forecasts(context, production, &range, tally).await? {}
-    Ok(())
+    actuals::write(context, production, (range.start, range.end), true, tally).await
 }
 
 fn keys_of(stale: &[StaleKey]) -> BTreeSet<UnitKey> {

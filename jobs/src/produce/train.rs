@@ -20,7 +20,7 @@ use datafusion::catalog::TableProvider;
 
 use super::slices::{Cut, cut};
 use super::{
-    Anchors, FailureRecord, Landed, Only, Planning, Production, Tally, commit, forget, pin,
+    Anchors, FailureRecord, Landed, Only, Planning, Production, Tally, anchors, commit, forget, pin,
 };
 use crate::context::{Context, Rows};
 use crate::error::JobError;
@@ -102,11 +102,12 @@ pub async fn chunk(
     context: &Context,
     production: &Production,
     chunk: (Day, Day),
-    anchors: &Anchors,
     only: &Only,
     tally: &mut Tally,
 ) -> Result<(), JobError> {
     loop {
+        // Again after a lost race: the winner may have trained the first model of a cadence.
+        let anchors = &anchors(context, production, tally).await?;
         let planning = Planning::begin(context);
         let data = context.lake.table(TableName::UnifiedData).await?;
         let models = context.lake.table(TableName::TrainedModels).await?;
