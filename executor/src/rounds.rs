@@ -48,9 +48,7 @@ pub async fn run_to_coverage(
         if let Some(manifest) = Manifest::get(store.as_ref(), &root, &slice.name).await? {
             let age = now_ms().saturating_sub(manifest.created_ms);
             let young = u128::try_from(age).is_ok_and(|age| age < usable_for.as_millis());
-            // A failure may have been of its moment: it is tried again.
-            let whole = manifest.failures.is_empty();
-            if young && whole && manifest.files_exist(store.as_ref(), &root).await? {
+            if young && manifest.files_exist(store.as_ref(), &root).await? {
                 progress.slice_done();
                 found.insert(&slice.name, manifest);
             } else {

@@ -345,12 +345,23 @@ pub struct DryRun {
     pub trainings: Vec<(String, String, String)>,
 }
 
+/// What a commit changes beside what its manifests wrote.
+#[derive(Debug, Default)]
+pub(crate) struct Change {
+    /// Files written by the driver.
+    pub(crate) adds: Vec<NewFile>,
+    /// Files whose remaining rows are among the new ones.
+    pub(crate) removes: Vec<DataFile>,
+    /// What else must not change in the meantime.
+    pub(crate) claims: BTreeSet<Claim>,
+}
+
 /// Commits what the manifests wrote for a table.
 pub(crate) async fn commit(
     context: &Context,
     snapshot: &TableSnapshot,
     manifests: &[Manifest],
-    (kind, rest, removes): (CommitKind, Vec<NewFile>, Vec<DataFile>),
+    change: Change,
     tally: &mut Tally,
 ) -> Result<Landed, JobError> {
     let table = snapshot.name();
@@ -360,25 +371,29 @@ pub(crate) async fn commit(
         .flatten()
         .cloned()
         .collect();
-    adds.extend(rest);
-    if adds.is_empty() && removes.is_empty() {
+    adds.extend(change.adds);
+    if adds.is_empty() && change.removes.is_empty() {
         return Ok(Landed::Yes);
     }
     let keys = manifests.iter().flat_map(|manifest| &manifest.keys);
     let claimed: BTreeSet<(&str, &str)> = keys
         .map(|(key, _)| (key.commodity.as_str(), key.model_version.as_str()))
         .collect();
-    let claims: BTreeSet<Claim> = claimed
+    let claims = claimed
         .into_iter()
-        .map(|(commodity, version)| Claim::keys(table, commodity, version))
-        .collect();
+        .map(|(commodity, version)| Claim::keys(table, commodity, version));
+    let claims: BTreeSet<Claim> = claims.chain(change.claims).collect();
     land(
         context,
         snapshot,
         CommitRequest {
-            operation: kind,
+            operation: if change.removes.is_empty() {
+                CommitKind::Append
+            } else {
+                CommitKind::Replace
+            },
             adds,
-            removes,
+            removes: change.removes,
             claims: claims.into_iter().collect(),
             run_id: context.stamp.run_id.clone(),
             attempt_id: Uuid::new_v4().to_string(),

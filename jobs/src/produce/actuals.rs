@@ -8,7 +8,7 @@ use almanac_delta::manifest::UnitKey;
 use almanac_delta::rows::write_rows;
 use almanac_delta::tables::distributions::{self, ACTUALS, DAYS};
 use almanac_delta::tables::{SERIES_BUCKET, TableDef};
-use almanac_delta::{Claim, CommitKind, CommitRequest, TableName};
+use almanac_delta::{Claim, TableName, TableSnapshot};
 use almanac_planner::present::{closes, present_actuals};
 use almanac_udfs::forecasters::{Day, Digest, TradingDays};
 use arrow::array::{
@@ -16,10 +16,9 @@ use arrow::array::{
     StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::Float64Type;
-use uuid::Uuid;
 
 use super::replace::without_keys;
-use super::{Landed, Production, Tally, bucket_of, land};
+use super::{Change, Landed, Production, Tally, bucket_of, commit};
 use crate::context::{Context, Rows};
 use crate::error::JobError;
 use crate::holidays::closed_days;
@@ -37,8 +36,7 @@ struct Actual {
     digest: Digest,
 }
 
-/// Writes the actuals of a range that are known and not there yet; with `revise` also those whose
-/// closes have changed since.
+/// Writes the actuals of a range that are known and not there yet.
 pub async fn write(
     context: &Context,
     production: &Production,
@@ -46,112 +44,123 @@ pub async fn write(
     revise: bool,
     tally: &mut Tally,
 ) -> Result<(), JobError> {
-    let calendar = context.lake.settings().calendar.as_str();
-    if calendar == "observed" {
-        // Positions have no calendar days to fill.
-        return Ok(());
-    }
     loop {
         let data = context.lake.table(TableName::UnifiedData).await?;
         let table = context.lake.table(TableName::Distributions).await?;
-        let mut present: BTreeMap<(String, Day), String> = BTreeMap::new();
-        let plan = present_actuals(&context.source(&table), &production.commodities, range)?;
-        for batch in context.query(plan).await? {
-            let rows = Rows(&batch);
-            for row in 0..rows.len() {
-                let start = rows.day(distributions::FORECAST_START_DATE, row)?;
-                let digest = rows.text(distributions::INPUT_DIGEST, row)?;
-                present.insert((rows.text("commodity", row)?, start), digest);
-            }
-        }
-        let wanted =
-            production.commodities.len() * usize::try_from(range.1 - range.0 + 1).unwrap_or(0);
-        if present.len() >= wanted && !revise {
+        let prepared = prepare(context, production, (&data, &table), range, revise).await?;
+        if let Landed::Yes = commit(context, &table, &[], prepared.change, tally).await? {
+            tally.actuals += prepared.rows;
             return Ok(());
-        }
-        let window = (range.0 - BEFORE, range.1 + DAYS as Day);
-        let plan = closes(&context.source(&data), &production.commodities, window)?;
-        let mut series: BTreeMap<String, (Vec<Day>, Vec<f64>)> = BTreeMap::new();
-        for batch in context.query(plan).await? {
-            let rows = Rows(&batch);
-            let values = batch
-                .column_by_name("close")
-                .map(|column| column.as_primitive::<Float64Type>());
-            let values = values.ok_or_else(|| JobError::ours("closes without a close"))?;
-            for row in 0..rows.len() {
-                let own = series.entry(rows.text("commodity", row)?).or_default();
-                own.0.push(rows.day("date", row)?);
-                own.1.push(values.value(row));
-            }
-        }
-        let closed = closed_days(&context.lake, &context.lake.settings().holidays).await?;
-        let mut actuals = vec![];
-        for (commodity, (dates, values)) in series
-            .iter()
-            .filter(|(name, _)| production.commodities.contains(name))
-        {
-            let known_until = known_until(dates, &closed, calendar == "trading", window.1);
-            for start in range.0..=range.1 {
-                if start + DAYS as Day - 1 > known_until {
-                    continue;
-                }
-                let stored = present.get(&(commodity.clone(), start));
-                if stored.is_some() && !revise {
-                    continue;
-                }
-                let now = actual(commodity, start, dates, values);
-                actuals.extend(now.filter(|now| stored != Some(&now.digest.hex())));
-            }
-        }
-        if actuals.is_empty() {
-            return Ok(());
-        }
-        actuals.sort_by(|a, b| {
-            (bucket_of(context, &a.commodity), &a.commodity, a.start).cmp(&(
-                bucket_of(context, &b.commodity),
-                &b.commodity,
-                b.start,
-            ))
-        });
-        let count = actuals.len() as u64;
-        let claims: BTreeSet<Claim> = actuals
-            .iter()
-            .map(|actual| Claim::keys(TableName::Distributions, &actual.commodity, ACTUALS))
-            .collect();
-        let rows = batch(context, table.def(), &actuals)?;
-        let outdated: BTreeSet<UnitKey> = actuals
-            .iter()
-            .filter(|actual| present.contains_key(&(actual.commodity.clone(), actual.start)))
-            .map(|actual| UnitKey {
-                commodity: actual.commodity.clone(),
-                model_name: ACTUALS.to_owned(),
-                model_version: ACTUALS.to_owned(),
-                date: actual.start,
-            })
-            .collect();
-        let (mut adds, removes) = without_keys(context, &table, &outdated).await?;
-        adds.extend(write_rows(&context.lake, table.def(), &rows).await?);
-        let request = CommitRequest {
-            operation: if removes.is_empty() {
-                CommitKind::Append
-            } else {
-                CommitKind::Replace
-            },
-            adds,
-            removes,
-            claims: claims.into_iter().collect(),
-            run_id: context.stamp.run_id.clone(),
-            attempt_id: Uuid::new_v4().to_string(),
-            new_columns: vec![],
-        };
-        match land(context, &table, request, tally).await? {
-            Landed::Yes => {
-                tally.actuals += count;
-                return Ok(());
-            }
-            Landed::PlanAgain => {}
         }
     }
+}
+
+/// Actuals that have been written and not yet committed.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    /// How many.
+    pub(crate) rows: u64,
+    /// Their files.
+    pub(crate) change: Change,
+}
+
+/// Writes data files for the actuals of a range that are known and not there yet; with `revise` also
+/// for those whose closes have changed since.
+pub(crate) async fn prepare(
+    context: &Context,
+    production: &Production,
+    (data, table): (&TableSnapshot, &TableSnapshot),
+    range: (Day, Day),
+    revise: bool,
+) -> Result<Prepared, JobError> {
+    let calendar = context.lake.settings().calendar.as_str();
+    if calendar == "observed" {
+        // Positions have no calendar days to fill.
+        return Ok(Prepared::default());
+    }
+    let mut present: BTreeMap<(String, Day), String> = BTreeMap::new();
+    let plan = present_actuals(&context.source(table), &production.commodities, range)?;
+    for batch in context.query(plan).await? {
+        let rows = Rows(&batch);
+        for row in 0..rows.len() {
+            let start = rows.day(distributions::FORECAST_START_DATE, row)?;
+            let digest = rows.text(distributions::INPUT_DIGEST, row)?;
+            present.insert((rows.text("commodity", row)?, start), digest);
+        }
+    }
+    let wanted = production.commodities.len() * usize::try_from(range.1 - range.0 + 1).unwrap_or(0);
+    if present.len() >= wanted && !revise {
+        return Ok(Prepared::default());
+    }
+    let window = (range.0 - BEFORE, range.1 + DAYS as Day);
+    let plan = closes(&context.source(data), &production.commodities, window)?;
+    let mut series: BTreeMap<String, (Vec<Day>, Vec<f64>)> = BTreeMap::new();
+    for batch in context.query(plan).await? {
+        let rows = Rows(&batch);
+        let values = batch
+            .column_by_name("close")
+            .map(|column| column.as_primitive::<Float64Type>());
+        let values = values.ok_or_else(|| JobError::ours("closes without a close"))?;
+        for row in 0..rows.len() {
+            let own = series.entry(rows.text("commodity", row)?).or_default();
+            own.0.push(rows.day("date", row)?);
+            own.1.push(values.value(row));
+        }
+    }
+    let closed = closed_days(&context.lake, &context.lake.settings().holidays).await?;
+    let mut actuals = vec![];
+    for (commodity, (dates, values)) in series
+        .iter()
+        .filter(|(name, _)| production.commodities.contains(name))
+    {
+        let known_until = known_until(dates, &closed, calendar == "trading", window.1);
+        for start in range.0..=range.1 {
+            if start + DAYS as Day - 1 > known_until {
+                continue;
+            }
+            let stored = present.get(&(commodity.clone(), start));
+            if stored.is_some() && !revise {
+                continue;
+            }
+            let now = actual(commodity, start, dates, values);
+            actuals.extend(now.filter(|now| stored != Some(&now.digest.hex())));
+        }
+    }
+    if actuals.is_empty() {
+        return Ok(Prepared::default());
+    }
+    actuals.sort_by(|a, b| {
+        (bucket_of(context, &a.commodity), &a.commodity, a.start).cmp(&(
+            bucket_of(context, &b.commodity),
+            &b.commodity,
+            b.start,
+        ))
+    });
+    let count = actuals.len() as u64;
+    let claims: BTreeSet<Claim> = actuals
+        .iter()
+        .map(|actual| Claim::keys(TableName::Distributions, &actual.commodity, ACTUALS))
+        .collect();
+    let rows = batch(context, table.def(), &actuals)?;
+    let outdated: BTreeSet<UnitKey> = actuals
+        .iter()
+        .filter(|actual| present.contains_key(&(actual.commodity.clone(), actual.start)))
+        .map(|actual| UnitKey {
+            commodity: actual.commodity.clone(),
+            model_name: ACTUALS.to_owned(),
+            model_version: ACTUALS.to_owned(),
+            date: actual.start,
+        })
+        .collect();
+    let mut change = without_keys(context, table, &outdated).await?;
+    change
+        .adds
+        .extend(write_rows(&context.lake, table.def(), &rows).await?);
+    change.claims = claims;
+    Ok(Prepared {
+        rows: count,
+        change,
+    })
 }
 
 /// The last day up to which every expected close is there.

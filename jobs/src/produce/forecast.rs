@@ -8,7 +8,7 @@ use almanac_delta::manifest::{Manifest, UnitFailure, UnitKey};
 use almanac_delta::observed::crash_point;
 use almanac_delta::tables::distributions;
 use almanac_delta::write::RowSource;
-use almanac_delta::{CommitKind, TableName, TableSnapshot};
+use almanac_delta::{TableName, TableSnapshot};
 use almanac_executor::EngineError;
 use almanac_executor::rounds::{Slice, run_to_coverage};
 use almanac_planner::forecasting::{Making, forecasting};
@@ -28,7 +28,7 @@ use super::replace::without_keys;
 use super::slices::{Cut, cut};
 use super::train::{bucket, history_columns};
 use super::{
-    FailureRecord, Landed, Only, Planning, Production, Tally, commit, forget, pin, points,
+    Change, FailureRecord, Landed, Only, Planning, Production, Tally, commit, forget, pin, points,
 };
 use crate::context::{Context, Rows, today};
 use crate::error::JobError;
@@ -263,8 +263,7 @@ pub async fn chunk(
             &label,
         )
         .await?;
-        let append = || (CommitKind::Append, vec![], vec![]);
-        match commit(context, &table, &made.manifests, append(), tally).await? {
+        match commit(context, &table, &made.manifests, Change::default(), tally).await? {
             Landed::PlanAgain => continue,
             Landed::Yes => {}
         }
@@ -274,10 +273,7 @@ pub async fn chunk(
         // Points of keys that had no paths are nobody's: these take their place.
         let made_keys = made.keys();
         let orphans = rebuild.orphans.intersection(&made_keys).cloned().collect();
-        let change = match without_keys(context, &point_table, &orphans).await? {
-            (_, removes) if removes.is_empty() => append(),
-            (rest, removes) => (CommitKind::Replace, rest, removes),
-        };
+        let change = without_keys(context, &point_table, &orphans).await?;
         match commit(context, &point_table, &made.manifests, change, tally).await? {
             Landed::Yes => {
                 forget(context, &made.slices).await;

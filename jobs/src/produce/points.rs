@@ -8,7 +8,7 @@ use almanac_delta::manifest::UnitKey;
 use almanac_delta::provider::SliceFiles;
 use almanac_delta::tables::{distributions, point_forecasts};
 use almanac_delta::write::RowSource;
-use almanac_delta::{CommitKind, TableName, TableSnapshot};
+use almanac_delta::{TableName, TableSnapshot};
 use almanac_executor::EngineError;
 use almanac_executor::rounds::{Slice, run_to_coverage};
 use almanac_planner::points::points;
@@ -166,10 +166,7 @@ pub async fn rebuild(
         plan,
     )
     .await?;
-    let change = match without_keys(context, point_table, &outdated).await? {
-        (_, removes) if removes.is_empty() => (CommitKind::Append, vec![], vec![]),
-        (rest, removes) => (CommitKind::Replace, rest, removes),
-    };
+    let change = without_keys(context, point_table, &outdated).await?;
     match commit(context, point_table, &manifests, change, tally).await? {
         Landed::Yes => tally.points_rebuilt += keys.len() as u64,
         // The caller looks again on newer snapshots.

@@ -6,9 +6,7 @@ use almanac_delta::manifest::UnitKey;
 use almanac_delta::observed::crash_point;
 use almanac_delta::rows::{read_columns, read_files, write_rows};
 use almanac_delta::tables::{distributions, trained_models};
-use almanac_delta::{
-    Claim, CommitKind, CommitRequest, DataFile, NewFile, TableName, TableSnapshot,
-};
+use almanac_delta::{Claim, CommitKind, CommitRequest, TableName, TableSnapshot};
 use almanac_planner::forecasting::Making;
 use almanac_planner::present::KeyRange;
 use almanac_udfs::forecasters::{Day, date};
@@ -19,7 +17,9 @@ use datafusion::common::ScalarValue;
 use uuid::Uuid;
 
 use super::forecast::{self, DueForecast, present_keys};
-use super::{Landed, Production, Tally, actuals, anchors, commit, forget, land, points, train};
+use super::{
+    Change, Landed, Production, Tally, actuals, anchors, commit, forget, land, points, train,
+};
 use crate::context::{Context, today};
 use crate::error::JobError;
 use crate::stale::{StaleKey, stale};
@@ -102,8 +102,8 @@ pub async fn without_keys(
     context: &Context,
     snapshot: &TableSnapshot,
     keys: &BTreeSet<UnitKey>,
-) -> Result<(Vec<NewFile>, Vec<DataFile>), JobError> {
-    let (mut rest, mut removes) = (vec![], vec![]);
+) -> Result<Change, JobError> {
+    let mut change = Change::default();
     for (index, _) in files_with_keys(context, snapshot, keys).await? {
         let file = &snapshot.files()[index];
         let rows = read_files(&context.lake, snapshot.def(), std::slice::from_ref(file)).await?;
@@ -113,10 +113,12 @@ pub async fn without_keys(
             .collect();
         let kept =
             filter_record_batch(&rows, &kept).map_err(|error| JobError::ours(error.to_string()))?;
-        rest.extend(write_rows(&context.lake, snapshot.def(), &kept).await?);
-        removes.push(file.clone());
+        change
+            .adds
+            .extend(write_rows(&context.lake, snapshot.def(), &kept).await?);
+        change.removes.push(file.clone());
     }
-    Ok((rest, removes))
+    Ok(change)
 }
 
 /// Deletes keys from a table; returns how many were there. It commits its claims even when there is
@@ -134,7 +136,7 @@ pub async fn delete(
             .iter()
             .map(|(_, own)| own.len() as u64)
             .sum();
-        let (adds, removes) = without_keys(context, &snapshot, keys).await?;
+        let Change { adds, removes, .. } = without_keys(context, &snapshot, keys).await?;
         let claims: BTreeSet<Claim> = keys
             .iter()
             .map(|key| Claim::keys(table, &key.commodity, &key.model_version))
@@ -192,8 +194,7 @@ async fn revise_models(
     let made = train::make(context, production, &data, &wanted, "train again").await?;
     // A model that can no longer be fitted stays as it is, and its failure is told.
     let replaced = made.keys();
-    let (rest, removes) = without_keys(context, &models, &replaced).await?;
-    let change = (CommitKind::Replace, rest, removes);
+    let change = without_keys(context, &models, &replaced).await?;
     if let Landed::PlanAgain = commit(context, &models, &made.manifests, change, tally).await? {
         return Ok(Landed::PlanAgain);
     }
@@ -236,17 +237,23 @@ async fn revise_forecasts(
     let sources = (&data, &models);
     let made = forecast::make(context, production, sources, prepared, making, &label).await?;
     let replaced = made.keys();
-    let (rest, removes) = without_keys(context, &table, &replaced).await?;
-    let change = (CommitKind::Replace, rest, removes);
+    let mut change = without_keys(context, &table, &replaced).await?;
+    // Actuals of the same closes change in the same commit.
+    let days = (range.start, range.end);
+    let renewed = actuals::prepare(context, production, (&data, &table), days, true).await?;
+    let renewed_rows = renewed.rows;
+    change.adds.extend(renewed.change.adds);
+    change.removes.extend(renewed.change.removes);
+    change.claims.extend(renewed.change.claims);
     if let Landed::PlanAgain = commit(context, &table, &made.manifests, change, tally).await? {
         return Ok(Landed::PlanAgain);
     }
     tally.revised += replaced.len() as u64;
     tally.forecast_skipped += fresh;
+    tally.actuals += renewed_rows;
     made.count(tally);
     crash_point("between_tables");
-    let (rest, removes) = without_keys(context, &point_table, &replaced).await?;
-    let change = (CommitKind::Replace, rest, removes);
+    let change = without_keys(context, &point_table, &replaced).await?;
     if let Landed::PlanAgain = commit(context, &point_table, &made.manifests, change, tally).await?
     {
         points::settle(context, production, range, tally).await?;

@@ -7,7 +7,7 @@ use almanac_delta::care::MINIMUM_RETENTION;
 use almanac_delta::manifest::UnitKey;
 use almanac_delta::tables::{series_bucket, trained_models};
 use almanac_delta::write::RowSource;
-use almanac_delta::{CommitKind, Layout, TableName, TableSnapshot};
+use almanac_delta::{Layout, TableName, TableSnapshot};
 use almanac_executor::EngineError;
 use almanac_executor::rounds::run_to_coverage;
 use almanac_planner::history::{HistoryColumn, covariate_columns};
@@ -20,7 +20,8 @@ use datafusion::catalog::TableProvider;
 
 use super::slices::{Cut, cut};
 use super::{
-    Anchors, FailureRecord, Landed, Only, Planning, Production, Tally, anchors, commit, forget, pin,
+    Anchors, Change, FailureRecord, Landed, Only, Planning, Production, Tally, anchors, commit,
+    forget, pin,
 };
 use crate::context::{Context, Rows};
 use crate::error::JobError;
@@ -125,7 +126,7 @@ pub async fn chunk(
             date::format(chunk.1)
         );
         let made = make(context, production, &data, &wanted, &label).await?;
-        let append = (CommitKind::Append, vec![], vec![]);
+        let append = Change::default();
         match commit(context, &models, &made.manifests, append, tally).await? {
             Landed::PlanAgain => continue,
             Landed::Yes => {}
