@@ -25,7 +25,7 @@ use crate::tables::{Layout, TableDef, TableName};
 
 /// A file is closed at the first key after this many bytes: what a slice holds in memory does not
 /// grow with its models.
-const FILE_BYTES: usize = 5 << 20;
+const FILE_BYTES: usize = 4 << 20;
 
 /// The folder of offloaded texts under a lake's root.
 pub(crate) const STATES: &str = "_almanac/states";
