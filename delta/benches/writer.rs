@@ -1,7 +1,7 @@
 //! The floor under a backfill: the Arrow batches of a lake's `distributions`, written again with
 //! the Parquet writer alone, same properties, same row groups, same number of threads.
 //!
-//! `cargo bench -p almanac-delta --bench writer -- LAKE THREADS` prints one JSON line.
+//! `cargo bench --workspace --bench writer -- LAKE THREADS` prints one JSON line.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
