@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use almanac_delta::rows::read_files;
-use almanac_delta::write::parquet_file::ParquetFile;
+use almanac_delta::write::parquet_file::{GROUP_ROWS, properties};
 use almanac_delta::{DeltaError, Lake, StoreLocation, TableName};
 use arrow::array::RecordBatch;
+use parquet::arrow::ArrowWriter;
 
 /// Files held in memory at a time.
 const HELD: usize = 8;
@@ -98,11 +99,21 @@ async fn measure(lake: &str, threads: usize) -> Result<(f64, u64, usize), DeltaE
 }
 
 fn write(batch: &RecordBatch, path: &std::path::Path) -> Result<u64, DeltaError> {
-    let mut file = ParquetFile::new(batch.schema(), "baseline")?;
+    let parquet = |source| DeltaError::Parquet {
+        what: "baseline".to_owned(),
+        source,
+    };
+    let properties = properties(&batch.schema());
+    let mut file =
+        ArrowWriter::try_new(vec![], batch.schema(), Some(properties)).map_err(parquet)?;
     for start in (0..batch.num_rows()).step_by(KEY) {
-        file.write_key(&batch.slice(start, KEY.min(batch.num_rows() - start)))?;
+        if file.in_progress_rows() >= GROUP_ROWS {
+            file.flush().map_err(parquet)?;
+        }
+        file.write(&batch.slice(start, KEY.min(batch.num_rows() - start)))
+            .map_err(parquet)?;
     }
-    let bytes = file.finish()?.bytes;
+    let bytes = file.into_inner().map_err(parquet)?;
     std::fs::write(path, &bytes).map_err(|error| DeltaError::io("the scratch file", error))?;
     Ok(bytes.len() as u64)
 }

@@ -66,7 +66,7 @@ pub async fn write_rows(
         for key in key_ends(def, &rows.slice(range.start, range.len()))? {
             // Several small keys make a chunk; a row group never ends inside a key.
             if key - start >= CHUNK || key == part.num_rows() {
-                file.write_key(&part.slice(start, key - start))?;
+                file.write_rows(&part.slice(start, key - start))?;
                 start = key;
             }
         }

@@ -1,6 +1,7 @@
 //! The distributed write: an operator whose tasks write Parquet files under the tables' folders,
 //! then put their slice's manifest. It commits nothing.
 
+mod column_chunk;
 pub mod parquet_file;
 pub(crate) mod slice_writer;
 

@@ -16,7 +16,7 @@ use almanac_planner::forecasting::{Making, forecasting};
 use almanac_planner::history::covariate_columns;
 use almanac_planner::training::training;
 use almanac_udfs::assign::{AssignUnits, Unit};
-use almanac_udfs::expand::{ExpandPaths, POINTS};
+use almanac_udfs::expand::{ExpandPaths, PATHS, POINTS};
 use almanac_udfs::spec::ModelSpec;
 use arrow::array::{
     Array, ArrayRef, AsArray, Date32Array, Float64Array, Int32Array, RecordBatch, StringArray,
@@ -208,7 +208,10 @@ impl Place {
             self.target(
                 slices.len(),
                 vec![
-                    (TableName::Distributions, RowSource::Rows),
+                    (
+                        TableName::Distributions,
+                        RowSource::Unnest(PATHS.to_owned()),
+                    ),
                     (
                         TableName::PointForecasts,
                         RowSource::Unnest(POINTS.to_owned()),

@@ -141,6 +141,27 @@ pub struct Tally {
     pub planning_bytes: u64,
 }
 
+impl Tally {
+    /// Adds what a part of the run has done.
+    fn absorb(&mut self, part: Self) {
+        self.trained += part.trained;
+        self.train_skipped += part.train_skipped;
+        self.train_failed += part.train_failed;
+        self.forecasts += part.forecasts;
+        self.forecast_skipped += part.forecast_skipped;
+        self.forecast_failed += part.forecast_failed;
+        self.points_rebuilt += part.points_rebuilt;
+        self.actuals += part.actuals;
+        self.revised += part.revised;
+        self.conflicts += part.conflicts;
+        self.failures.extend(part.failures);
+        self.versions.extend(part.versions);
+        self.versions_read.extend(part.versions_read);
+        self.planning_seconds += part.planning_seconds;
+        self.planning_bytes += part.planning_bytes;
+    }
+}
+
 /// A commit's outcome as a chunk cares about it.
 #[must_use]
 pub(crate) enum Landed {
@@ -280,13 +301,32 @@ pub async fn run(
         // Refuses a changed specification; training does so by itself.
         anchors(context, production, tally).await?;
     }
-    for (start, end) in production.chunks() {
-        if stages.train {
-            train::chunk(context, production, (start, end), only, tally).await?;
-        }
-        if stages.forecast {
-            forecast::chunk(context, production, (start, end), only, tally).await?;
-        }
+    // The next chunk's models are trained while this one's forecasts are drawn: a forecast never
+    // takes a model that is newer than its own day.
+    let chunks = production.chunks();
+    let upcoming = chunks.iter().skip(1).map(Some).chain([None]);
+    if let Some(first) = chunks.first().filter(|_| stages.train) {
+        train::chunk(context, production, *first, only, tally).await?;
+    }
+    for (chunk, next) in chunks.iter().zip(upcoming) {
+        let (mut drawn, mut trained) = (Tally::default(), Tally::default());
+        let forecasts = async {
+            if stages.forecast {
+                forecast::chunk(context, production, *chunk, only, &mut drawn).await?;
+            }
+            Ok(())
+        };
+        let models = async {
+            if let Some(next) = next.filter(|_| stages.train) {
+                train::chunk(context, production, *next, only, &mut trained).await?;
+            }
+            Ok(())
+        };
+        // Both end, whatever the other does: neither leaves a commit half known.
+        let ended: (Result<(), JobError>, Result<(), JobError>) = tokio::join!(forecasts, models);
+        tally.absorb(drawn);
+        tally.absorb(trained);
+        ended.0.and(ended.1)?;
     }
     if stages.forecast {
         let (start, end) = (production.start - stages.actuals_before, production.end);

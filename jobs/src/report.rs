@@ -112,15 +112,14 @@ impl Bar {
         }
     }
 
-    /// Begins a stage of `slices` slices.
+    /// Begins a stage of `slices` slices, which are added to those of the stages before it.
     pub fn stage(&self, label: String, slices: usize) {
         tracing::info!(
             slices,
             seconds = self.started.elapsed().as_secs_f64(),
             "{label}"
         );
-        self.bar.set_length(slices as u64);
-        self.bar.set_position(0);
+        self.bar.inc_length(slices as u64);
         self.bar.set_message(label);
     }
 

@@ -8,7 +8,7 @@ use almanac_delta::tables::{distributions, trained_models};
 use almanac_delta::write::{RowSource, Target, WriteSpec};
 use almanac_delta::{Layout, TableName};
 use almanac_udfs::assign::{AssignUnits, SLICE, Unit};
-use almanac_udfs::expand::{ExpandPaths, POINTS};
+use almanac_udfs::expand::{ExpandPaths, PATHS, POINTS};
 use almanac_udfs::spec::{ModelSpec, Regions};
 use almanac_udfs::window::KeepWindow;
 use arrow::datatypes::{DataType, Field, Schema};
@@ -244,7 +244,10 @@ fn forecasting_writes_paths_and_points_from_one_pass() {
         ),
         target(
             vec![
-                (TableName::Distributions, RowSource::Rows),
+                (
+                    TableName::Distributions,
+                    RowSource::Unnest(PATHS.to_owned()),
+                ),
                 (
                     TableName::PointForecasts,
                     RowSource::Unnest(POINTS.to_owned()),
@@ -256,7 +259,7 @@ fn forecasting_writes_paths_and_points_from_one_pass() {
     .unwrap();
     assert_snapshot!(printed(&plan), @r#"
     WriteTables: forecast.distributions, forecast.point_forecasts in 1 slices
-      Projection: slice, series_bucket, commodity, model_name, model_version, forecast_start_date, data_cutoff_date, input_digest, path_id, day_1, day_2, day_3, day_4, day_5, day_6, day_7, day_8, day_9, day_10, day_11, day_12, day_13, day_14, points, error_class, error_message, scanned_rows, scanned_newest, TimestampMicrosecond(0, Some("UTC")) AS generation_timestamp, Boolean(false) AS is_actuals, CASE WHEN forecast_start_date <= data_cutoff_date THEN Boolean(true) ELSE Boolean(false) END AS has_data_leakage, CASE WHEN forecast_start_date = Date32("2024-01-01") THEN Utf8("live") ELSE Utf8("backfill") END AS origin, Int32(0) AS revision, Utf8("RUN") AS run_id, Boolean(true) AS model_success
+      Projection: slice, series_bucket, commodity, model_name, model_version, forecast_start_date, data_cutoff_date, input_digest, paths, points, error_class, error_message, scanned_rows, scanned_newest, TimestampMicrosecond(0, Some("UTC")) AS generation_timestamp, Boolean(false) AS is_actuals, CASE WHEN forecast_start_date <= data_cutoff_date THEN Boolean(true) ELSE Boolean(false) END AS has_data_leakage, CASE WHEN forecast_start_date = Date32("2024-01-01") THEN Utf8("live") ELSE Utf8("backfill") END AS origin, Int32(0) AS revision, Utf8("RUN") AS run_id, Boolean(true) AS model_success
         ExpandPaths: 2000 paths, 14 days
           Aggregate: groupBy=[[slice, series_bucket, commodity, model_name, model_version, training_date]], aggr=[[forecast(spec, state, date, close, covariates, wanted, closed) AS origins, max(scanned_rows) AS scanned_rows, max(scanned_newest) AS scanned_newest]]
             AssignUnits: 1 units, 2 wanted dates

@@ -9,10 +9,10 @@ use arrow::array::{
     Array, ArrayRef, AsArray, Date32Array, Float32Array, Int32Array, Int64Array, ListArray,
     RecordBatch, StringArray, StructArray, new_null_array,
 };
-use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{
-    DataType, Date32Type, Field, FieldRef, Int32Type, Int64Type, Schema, SchemaRef,
+    DataType, Date32Type, Field, Fields, Int32Type, Int64Type, Schema, SchemaRef,
 };
 use async_stream::try_stream;
 use datafusion::common::{Result, exec_err};
@@ -30,7 +30,9 @@ use crate::points::{point_fields, points};
 
 /// The column of origins in the input.
 pub const ORIGINS: &str = "origins";
-/// The column of point forecasts in the output: set in a forecast's first path, null in the others.
+/// The column of a forecast's paths in the output: a list of structs, `path_id` and the days.
+pub const PATHS: &str = "paths";
+/// The column of a forecast's points in the output: a list of structs, one for each day.
 pub const POINTS: &str = "points";
 
 /// The operator's payload.
@@ -49,14 +51,33 @@ pub fn day_column(day: usize) -> String {
 }
 
 pub(crate) fn points_type() -> DataType {
-    DataType::List(points_item())
+    list_of(point_fields())
 }
 
-fn points_item() -> FieldRef {
-    Arc::new(Field::new_list_field(
-        DataType::Struct(point_fields()),
+fn path_fields() -> Fields {
+    let days = (1..=HORIZON).map(|day| Field::new(day_column(day), DataType::Float32, true));
+    std::iter::once(Field::new("path_id", DataType::Int32, true))
+        .chain(days)
+        .collect()
+}
+
+fn list_of(fields: Fields) -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(
+        DataType::Struct(fields),
         true,
-    ))
+    )))
+}
+
+/// All structs as the list of one row.
+pub(crate) fn one_list(structs: StructArray) -> Result<ArrayRef> {
+    let item = Arc::new(Field::new_list_field(structs.data_type().clone(), true));
+    let offsets = OffsetBuffer::from_lengths([structs.len()]);
+    Ok(Arc::new(ListArray::try_new(
+        item,
+        offsets,
+        Arc::new(structs),
+        None,
+    )?))
 }
 
 impl RowOperator for ExpandPaths {
@@ -74,7 +95,7 @@ impl RowOperator for ExpandPaths {
         ] {
             input.field_with_name(column)?;
         }
-        let mut fields = vec![
+        let fields = vec![
             Field::new(SLICE, DataType::Int32, false),
             Field::new("series_bucket", DataType::Int32, true),
             Field::new("commodity", DataType::Utf8, false),
@@ -83,17 +104,13 @@ impl RowOperator for ExpandPaths {
             Field::new("forecast_start_date", DataType::Date32, false),
             Field::new("data_cutoff_date", DataType::Date32, true),
             Field::new("input_digest", DataType::Utf8, true),
-            Field::new("path_id", DataType::Int32, true),
-        ];
-        fields
-            .extend((1..=HORIZON).map(|day| Field::new(day_column(day), DataType::Float32, true)));
-        fields.extend([
+            Field::new(PATHS, list_of(path_fields()), true),
             Field::new(POINTS, points_type(), true),
             Field::new("error_class", DataType::Utf8, true),
             Field::new("error_message", DataType::Utf8, true),
             Field::new(SCANNED_ROWS, DataType::Int64, true),
             Field::new(SCANNED_NEWEST, DataType::Date32, true),
-        ]);
+        ];
         Ok(Schema::new(fields))
     }
 
@@ -356,25 +373,17 @@ impl Drawer {
         row: &OriginRow,
         drawn: Drawn,
     ) -> Result<RecordBatch> {
-        let count = self.operator.paths;
-        let mut columns = keys(units, unit, row, count);
-        columns.push(Arc::new(Int32Array::from_iter_values((1..).take(count))));
-        columns.extend(drawn.days);
-        let lengths = std::iter::once(drawn.points.len()).chain(std::iter::repeat_n(0, count - 1));
-        let first_only = NullBuffer::from_iter((0..count).map(|path| path == 0));
-        let offsets = OffsetBuffer::from_lengths(lengths);
-        let lists = ListArray::try_new(
-            points_item(),
-            offsets,
-            Arc::new(drawn.points),
-            Some(first_only),
-        )?;
-        columns.push(Arc::new(lists));
+        let ids = Int32Array::from_iter_values((1..).take(self.operator.paths));
+        let mut paths: Vec<ArrayRef> = vec![Arc::new(ids)];
+        paths.extend(drawn.days);
+        let mut columns = keys(units, unit, row);
         columns.extend([
-            new_null_array(&DataType::Utf8, count),
-            new_null_array(&DataType::Utf8, count),
+            one_list(StructArray::try_new(path_fields(), paths, None)?)?,
+            one_list(drawn.points)?,
+            new_null_array(&DataType::Utf8, 1),
+            new_null_array(&DataType::Utf8, 1),
         ]);
-        columns.extend(scanned(units.scanned, count));
+        columns.extend(scanned(units.scanned));
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
@@ -385,7 +394,7 @@ impl Drawer {
         row: &OriginRow,
         failure: &Failure,
     ) -> Result<RecordBatch> {
-        let mut columns = keys(units, unit, row, 1);
+        let mut columns = keys(units, unit, row);
         let set = columns.len();
         columns.extend(
             self.schema.fields()[set..]
@@ -399,7 +408,7 @@ impl Drawer {
             columns[self.schema.index_of(name)?] = Arc::new(StringArray::from(vec![text.as_str()]));
         }
         let first = self.schema.index_of(SCANNED_ROWS)?;
-        for (offset, column) in scanned(units.scanned, 1).into_iter().enumerate() {
+        for (offset, column) in scanned(units.scanned).into_iter().enumerate() {
             columns[first + offset] = column;
         }
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
@@ -428,36 +437,30 @@ fn stream_key(units: &Units, unit: usize, start: Day) -> Digest {
     key
 }
 
-/// Slice and key columns, `data_cutoff_date` and `input_digest`, repeated.
-fn keys(units: &Units, unit: usize, row: &OriginRow, count: usize) -> Vec<ArrayRef> {
-    let text = |value: &str| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
-            value, count,
-        )))
-    };
+/// Slice and key columns, `data_cutoff_date` and `input_digest`.
+fn keys(units: &Units, unit: usize, row: &OriginRow) -> Vec<ArrayRef> {
+    let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value])) };
     let bucket = units
         .bucket
         .is_valid(unit)
         .then(|| units.bucket.value(unit));
     vec![
-        Arc::new(Int32Array::from(vec![units.slice.value(unit); count])),
-        Arc::new(Int32Array::from(vec![bucket; count])),
+        Arc::new(Int32Array::from(vec![units.slice.value(unit)])),
+        Arc::new(Int32Array::from(vec![bucket])),
         text(units.commodity.value(unit)),
         text(units.model_name.value(unit)),
         text(units.model_version.value(unit)),
-        Arc::new(Date32Array::from(vec![row.start; count])),
-        Arc::new(Date32Array::from(vec![row.cutoff; count])),
-        row.digest
-            .as_deref()
-            .map_or_else(|| new_null_array(&DataType::Utf8, count), text),
+        Arc::new(Date32Array::from(vec![row.start])),
+        Arc::new(Date32Array::from(vec![row.cutoff])),
+        Arc::new(StringArray::from(vec![row.digest.as_deref()])),
     ]
 }
 
-fn scanned(scanned: Option<(i64, Option<Day>)>, count: usize) -> [ArrayRef; 2] {
+fn scanned(scanned: Option<(i64, Option<Day>)>) -> [ArrayRef; 2] {
     let rows = scanned.map(|(rows, _)| rows);
     let newest = scanned.and_then(|(_, newest)| newest);
     [
-        Arc::new(Int64Array::from(vec![rows; count])),
-        Arc::new(Date32Array::from(vec![newest; count])),
+        Arc::new(Int64Array::from(vec![rows])),
+        Arc::new(Date32Array::from(vec![newest])),
     ]
 }

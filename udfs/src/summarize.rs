@@ -5,8 +5,7 @@
 use std::sync::Arc;
 
 use almanac_forecasters::quantiles::Summariser;
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch};
-use arrow::buffer::OffsetBuffer;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{concat_batches, partition};
 use arrow::datatypes::{DataType, Date32Type, Field, Float32Type, Int32Type, Schema, SchemaRef};
 use async_stream::try_stream;
@@ -17,7 +16,7 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use crate::assign::{SCANNED_NEWEST, SCANNED_ROWS};
-use crate::expand::{POINTS, day_column, points_type};
+use crate::expand::{POINTS, day_column, one_list, points_type};
 use crate::forecast::HORIZON;
 use crate::operator::RowOperator;
 use crate::points::points;
@@ -136,18 +135,9 @@ fn key_points(
         .as_primitive::<Date32Type>()
         .value(0);
     let points = points(dated.then_some(start), &days)?;
-    let DataType::List(item) = points_type() else {
-        return exec_err!("points are a list");
-    };
     let kept = rows.schema_ref().index_of("path_id")?;
     let mut columns: Vec<ArrayRef> = rows.slice(0, 1).columns()[..kept].to_vec();
-    let offsets = OffsetBuffer::from_lengths([points.len()]);
-    columns.push(Arc::new(ListArray::try_new(
-        item,
-        offsets,
-        Arc::new(points),
-        None,
-    )?));
+    columns.push(one_list(points)?);
     for field in &schema.fields()[columns.len()..] {
         columns.push(arrow::array::new_null_array(field.data_type(), 1));
     }

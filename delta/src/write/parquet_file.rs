@@ -2,22 +2,30 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
 use chrono::{DateTime, Days, NaiveDate, SecondsFormat};
-use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::arrow_writer::{
+    ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriter, compute_leaves,
+};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::statistics::Statistics;
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use serde_json::{Map, Value, json};
 
+use super::column_chunk::{Codec, Floats, Repeated, ZSTD};
 use crate::error::DeltaError;
 use crate::tables::{distributions, trained_models};
 
 /// Rows after which a row group ends, at the next key. A point read takes one group.
-const GROUP_ROWS: usize = 32_000;
+pub const GROUP_ROWS: usize = 32_000;
+/// Rows after which a page ends, at the next key.
+const PAGE_ROWS: usize = 8_000;
 /// Text statistics keep this many characters.
 const TEXT_STATISTICS: usize = 32;
 /// Columns that get no statistics: they are documents, not values.
@@ -26,13 +34,15 @@ const DOCUMENTS: [&str; 2] = [
     trained_models::FITTED_MODEL_JSON,
 ];
 
-/// How every data file of the lake is written.
+/// How the Parquet crate writes the columns of the lake's files that have no form of ours, and what
+/// a file written by it alone would look like.
 #[must_use]
 pub fn properties(schema: &SchemaRef) -> WriterProperties {
-    let level = ZstdLevel::try_new(1).unwrap_or_default();
+    let level = ZstdLevel::try_new(ZSTD).unwrap_or_default();
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(None)
+        .set_data_page_row_count_limit(PAGE_ROWS)
         .set_statistics_truncate_length(None)
         .set_statistics_enabled(EnabledStatistics::Page);
     for field in schema.fields() {
@@ -62,10 +72,46 @@ pub fn properties(schema: &SchemaRef) -> WriterProperties {
     properties.build()
 }
 
+/// The values of one column in the rows of one key.
+#[derive(Debug, Clone)]
+pub enum Values {
+    /// One for each row.
+    Each(ArrayRef),
+    /// One for all of them: the first of this array.
+    Same(ArrayRef),
+}
+
+/// A column of the row group under way.
+enum Chunk {
+    Repeated(Repeated),
+    Floats(Floats),
+    Arrow(Box<ArrowColumnWriter>),
+}
+
+/// How a column is encoded in all of a file's row groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Repeated,
+    Floats,
+    Arrow,
+}
+
+/// The row group under way.
+struct Group {
+    chunks: Vec<Chunk>,
+    rows: usize,
+    page_rows: usize,
+}
+
 /// A data file under way, in memory.
 pub struct ParquetFile {
     schema: SchemaRef,
-    writer: ArrowWriter<Vec<u8>>,
+    file: SerializedFileWriter<Vec<u8>>,
+    codec: Codec,
+    forms: Vec<Form>,
+    /// Makes the writers of the columns that have no form of ours.
+    others: Option<ArrowRowGroupWriterFactory>,
+    group: Option<Group>,
     what: String,
 }
 
@@ -85,31 +131,49 @@ impl ParquetFile {
     /// # Errors
     /// When the schema has no Parquet form.
     pub fn new(schema: SchemaRef, what: &str) -> Result<Self, DeltaError> {
-        // Other engines know the types from Parquet itself; the Arrow schema would only add bytes.
-        let options = ArrowWriterOptions::new()
-            .with_properties(properties(&schema))
-            .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(vec![], Arc::clone(&schema), options)
-            .map_err(|source| DeltaError::Parquet {
-                what: what.to_owned(),
-                source,
-            })?;
+        let made = || {
+            let descriptor = ArrowSchemaConverter::new().convert(&schema)?;
+            let properties = Arc::new(properties(&schema));
+            let root = descriptor.root_schema_ptr();
+            // Other engines know the types from Parquet itself; the Arrow schema would only add
+            // bytes.
+            let file = SerializedFileWriter::new(vec![], root, properties)?;
+            Ok((file, Codec::new()?))
+        };
+        let (file, codec) = made().map_err(|source| DeltaError::Parquet {
+            what: what.to_owned(),
+            source,
+        })?;
         Ok(Self {
             schema,
-            writer,
+            file,
+            codec,
+            forms: vec![],
+            others: None,
+            group: None,
             what: what.to_owned(),
         })
     }
 
-    /// Adds the rows of one key. Row groups end between keys.
+    /// Adds rows of one key. Row groups end between keys.
     ///
     /// # Errors
     /// When the rows do not fit the schema.
-    pub fn write_key(&mut self, rows: &RecordBatch) -> Result<(), DeltaError> {
-        let full = self.writer.in_progress_rows() >= GROUP_ROWS;
-        let written = if full { self.writer.flush() } else { Ok(()) };
-        written
-            .and_then(|()| self.writer.write(rows))
+    pub fn write_rows(&mut self, rows: &RecordBatch) -> Result<(), DeltaError> {
+        let columns = rows
+            .columns()
+            .iter()
+            .map(|column| Values::Each(Arc::clone(column)));
+        self.write_key(&columns.collect::<Vec<_>>(), rows.num_rows())
+    }
+
+    /// Adds the `rows` rows of one key, their columns in the schema's order. Row groups end between
+    /// keys.
+    ///
+    /// # Errors
+    /// When the rows do not fit the schema.
+    pub fn write_key(&mut self, columns: &[Values], rows: usize) -> Result<(), DeltaError> {
+        self.add(columns, rows)
             .map_err(|source| DeltaError::Parquet {
                 what: self.what.clone(),
                 source,
@@ -119,7 +183,15 @@ impl ParquetFile {
     /// Bytes so far, encoded or about to be.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.writer.bytes_written() + self.writer.in_progress_size()
+        let chunks = self.group.iter().flat_map(|group| &group.chunks);
+        let under_way: usize = chunks
+            .map(|chunk| match chunk {
+                Chunk::Repeated(chunk) => chunk.size(),
+                Chunk::Floats(chunk) => chunk.size(),
+                Chunk::Arrow(writer) => writer.get_estimated_total_bytes(),
+            })
+            .sum();
+        self.file.bytes_written() + under_way
     }
 
     /// Ends the file.
@@ -127,15 +199,142 @@ impl ParquetFile {
     /// # Errors
     /// When the footer cannot be written.
     pub fn finish(mut self) -> Result<Finished, DeltaError> {
-        let failed = |source| DeltaError::Parquet {
+        let ended = self.end_group().and_then(|()| self.file.finish());
+        let metadata = ended.map_err(|source| DeltaError::Parquet {
             what: self.what.clone(),
             source,
-        };
-        let metadata = self.writer.finish().map_err(failed)?;
-        let bytes = std::mem::take(self.writer.inner_mut());
+        })?;
+        let bytes = std::mem::take(self.file.inner_mut());
         let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
         let stats = statistics(&self.schema, &metadata).to_string();
         Ok(Finished { bytes, rows, stats })
+    }
+
+    fn add(&mut self, columns: &[Values], rows: usize) -> parquet::errors::Result<()> {
+        if self
+            .group
+            .as_ref()
+            .is_some_and(|group| group.rows >= GROUP_ROWS)
+        {
+            self.end_group()?;
+        }
+        if self.forms.is_empty() {
+            self.choose_forms(columns)?;
+        }
+        let mut group = match self.group.take() {
+            Some(group) => group,
+            None => self.new_group()?,
+        };
+        if group.page_rows >= PAGE_ROWS {
+            for chunk in &mut group.chunks {
+                match chunk {
+                    Chunk::Repeated(chunk) => chunk.end_page(),
+                    Chunk::Floats(chunk) => chunk.end_page(&mut self.codec)?,
+                    // Ends its pages itself.
+                    Chunk::Arrow(_) => {}
+                }
+            }
+            group.page_rows = 0;
+        }
+        let fields = self.schema.fields().iter();
+        for ((chunk, field), values) in group.chunks.iter_mut().zip(fields).zip(columns) {
+            match (chunk, values) {
+                (Chunk::Repeated(chunk), Values::Same(value)) => chunk.push(value, 0, rows as u32),
+                (Chunk::Repeated(chunk), Values::Each(values)) => {
+                    (0..values.len()).for_each(|row| chunk.push(values, row, 1));
+                }
+                (Chunk::Floats(chunk), values) => chunk.push(&each(values, rows)?),
+                (Chunk::Arrow(writer), values) => {
+                    for leaf in compute_leaves(field, &each(values, rows)?)? {
+                        writer.write(&leaf)?;
+                    }
+                }
+            }
+        }
+        group.rows += rows;
+        group.page_rows += rows;
+        self.group = Some(group);
+        Ok(())
+    }
+
+    /// What the first key's columns are decides for the whole file.
+    fn choose_forms(&mut self, columns: &[Values]) -> parquet::errors::Result<()> {
+        let fields = self.schema.fields();
+        let form = |(field, values): (&FieldRef, &Values)| {
+            let kind = field.data_type();
+            match values {
+                Values::Same(_) if Repeated::takes(kind) => Form::Repeated,
+                _ if Floats::takes(kind) => Form::Floats,
+                _ => Form::Arrow,
+            }
+        };
+        self.forms = fields.iter().zip(columns).map(form).collect();
+        let others: Vec<FieldRef> = fields
+            .iter()
+            .zip(&self.forms)
+            .filter(|(_, form)| **form == Form::Arrow)
+            .map(|(field, _)| Arc::clone(field))
+            .collect();
+        if !others.is_empty() {
+            let schema = Arc::new(Schema::new(others));
+            let properties = properties(&schema);
+            let writer = ArrowWriter::try_new(vec![], schema, Some(properties))?;
+            let (_, factory) = writer.into_serialized_writer()?;
+            self.others = Some(factory);
+        }
+        Ok(())
+    }
+
+    fn new_group(&self) -> parquet::errors::Result<Group> {
+        let others = match &self.others {
+            Some(factory) => factory.create_column_writers(self.file.flushed_row_groups().len())?,
+            None => vec![],
+        };
+        let mut others = others.into_iter();
+        let columns = self.file.schema_descr().columns();
+        let chunks = self.forms.iter().zip(columns).filter_map(|(form, column)| {
+            let column = Arc::clone(column);
+            Some(match form {
+                Form::Repeated => Chunk::Repeated(Repeated::new(column)),
+                Form::Floats => Chunk::Floats(Floats::new(column)),
+                Form::Arrow => Chunk::Arrow(Box::new(others.next()?)),
+            })
+        });
+        Ok(Group {
+            chunks: chunks.collect(),
+            rows: 0,
+            page_rows: 0,
+        })
+    }
+
+    fn end_group(&mut self) -> parquet::errors::Result<()> {
+        let Some(group) = self.group.take() else {
+            return Ok(());
+        };
+        let mut writer = self.file.next_row_group()?;
+        for chunk in group.chunks {
+            let (bytes, close) = match chunk {
+                Chunk::Repeated(chunk) => chunk.close(&mut self.codec)?,
+                Chunk::Floats(chunk) => chunk.close(&mut self.codec)?,
+                Chunk::Arrow(column) => {
+                    column.close()?.append_to_row_group(&mut writer)?;
+                    continue;
+                }
+            };
+            writer.append_column(&bytes, close)?;
+        }
+        writer.close().map(|_| ())
+    }
+}
+
+/// A value for each row.
+fn each(values: &Values, rows: usize) -> parquet::errors::Result<ArrayRef> {
+    match values {
+        Values::Each(values) => Ok(Arc::clone(values)),
+        Values::Same(value) => {
+            let first = UInt32Array::from(vec![0; rows]);
+            Ok(take(value, &first, None)?)
+        }
     }
 }
 

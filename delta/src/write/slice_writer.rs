@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array, new_null_array,
+    Array, ArrayRef, AsArray, RecordBatch, StringArray, StructArray, new_null_array,
 };
-use arrow::compute::{cast, filter_record_batch, is_not_null, is_null, partition, take};
+use arrow::compute::{cast, filter_record_batch, is_not_null, is_null, partition};
 use arrow::datatypes::{DataType, Date32Type, Int32Type, Int64Type, SchemaRef};
 use bytes::Bytes;
 use chrono::Utc;
@@ -16,7 +16,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::parquet_file::ParquetFile;
+use super::parquet_file::{ParquetFile, Values};
 use super::{RowSource, Target, WriteSpec, columns};
 use crate::commit::NewFile;
 use crate::error::DeltaError;
@@ -122,18 +122,27 @@ impl SliceWriter {
         let ranges = self.key_ranges(&good)?;
         self.enter_keys(&good, &ranges)?;
         for index in 0..self.sinks.len() {
-            let rows = match &self.sinks[index].target.source {
-                RowSource::Rows => Some((good.clone(), ranges.clone())),
-                RowSource::Unnest(column) => match unnest(&good, column)? {
-                    Some(rows) => {
-                        let ranges = self.key_ranges(&rows)?;
-                        Some((rows, ranges))
+            match self.sinks[index].target.source.clone() {
+                RowSource::Rows => {
+                    for range in &ranges {
+                        let rows = good.slice(range.start, range.len());
+                        let schema = &self.sinks[index].file_schema;
+                        let columns = project(&rows, schema)?.columns().to_vec();
+                        let columns = columns.into_iter().map(Values::Each).collect();
+                        self.write_key(index, &rows, columns, range.len()).await?;
                     }
-                    None => None,
-                },
-            };
-            if let Some((rows, ranges)) = rows {
-                self.write_rows(index, &rows, &ranges).await?;
+                }
+                RowSource::Unnest(column) => {
+                    for row in 0..good.num_rows() {
+                        let parent = good.slice(row, 1);
+                        if let Some(structs) = unnested(&parent, &column)? {
+                            let schema = &self.sinks[index].file_schema;
+                            let columns = spread(&parent, &structs, schema)?;
+                            self.write_key(index, &parent, columns, structs.len())
+                                .await?;
+                        }
+                    }
+                }
             }
         }
         Ok(())
@@ -247,6 +256,12 @@ impl SliceWriter {
         batch: &RecordBatch,
         ranges: &[Range<usize>],
     ) -> Result<(), DeltaError> {
+        let counted = match self.spec.targets.first().map(|target| &target.source) {
+            Some(RowSource::Unnest(column)) => {
+                Some(required(batch, column)?.as_list::<i32>().clone())
+            }
+            _ => None,
+        };
         for range in ranges {
             let key = self.key(batch, range.start)?;
             if let Ok(leaks) = required(batch, columns::LEAK)
@@ -265,45 +280,50 @@ impl SliceWriter {
                     reason: "its rows do not stand together".to_owned(),
                 });
             }
-            *rows += range.len() as u64;
+            *rows += match &counted {
+                None => range.len() as u64,
+                Some(lists) => {
+                    let valid = range.clone().filter(|row| lists.is_valid(*row));
+                    valid
+                        .map(|row| u64::from(lists.value_length(row).unsigned_abs()))
+                        .sum()
+                }
+            };
             self.current = Some(key);
         }
         Ok(())
     }
 
-    async fn write_rows(
+    /// Writes the rows of one key; `first` holds what decides their file.
+    async fn write_key(
         &mut self,
         index: usize,
-        rows: &RecordBatch,
-        ranges: &[Range<usize>],
+        first: &RecordBatch,
+        columns: Vec<Values>,
+        rows: usize,
     ) -> Result<(), DeltaError> {
-        for range in ranges {
-            let key_rows = rows.slice(range.start, range.len());
-            let values = partition_values(&self.sinks[index].def, &key_rows.slice(0, 1))?;
-            let model = own_file(self.spec.layout, self.sinks[index].def.name, &key_rows)?;
-            let changed = self.sinks[index].open.as_ref().is_some_and(|open| {
-                open.values != values || open.model != model || open.file.size() >= FILE_BYTES
-            });
-            if changed {
-                self.close(index).await?;
-            }
-            let sink = &mut self.sinks[index];
-            let projected = project(&key_rows, &sink.file_schema)?;
-            let open = match &mut sink.open {
-                Some(open) => open,
-                None => {
-                    let file =
-                        ParquetFile::new(Arc::clone(&sink.file_schema), sink.def.name.sql_name())?;
-                    sink.open.insert(OpenFile {
-                        file,
-                        values,
-                        model,
-                    })
-                }
-            };
-            open.file.write_key(&projected)?;
+        let values = partition_values(&self.sinks[index].def, &first.slice(0, 1))?;
+        let model = own_file(self.spec.layout, self.sinks[index].def.name, first)?;
+        let changed = self.sinks[index].open.as_ref().is_some_and(|open| {
+            open.values != values || open.model != model || open.file.size() >= FILE_BYTES
+        });
+        if changed {
+            self.close(index).await?;
         }
-        Ok(())
+        let sink = &mut self.sinks[index];
+        let open = match &mut sink.open {
+            Some(open) => open,
+            None => {
+                let file =
+                    ParquetFile::new(Arc::clone(&sink.file_schema), sink.def.name.sql_name())?;
+                sink.open.insert(OpenFile {
+                    file,
+                    values,
+                    model,
+                })
+            }
+        };
+        open.file.write_key(&columns, rows)
     }
 
     async fn close(&mut self, index: usize) -> Result<(), DeltaError> {
@@ -488,44 +508,40 @@ pub(crate) fn project(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBa
     RecordBatch::try_new(Arc::clone(schema), columns).map_err(fusion)
 }
 
-/// The structs of a list column as rows; what they lack comes from the row that holds the list.
-fn unnest(batch: &RecordBatch, column: &str) -> Result<Option<RecordBatch>, DeltaError> {
-    let lists = required(batch, column)?.as_list::<i32>();
-    let mut parents: Vec<u32> = vec![];
-    let mut structs: Vec<u32> = vec![];
-    for (row, index) in (0..lists.len()).zip(0u32..) {
-        if lists.is_valid(row) {
-            let offsets = lists.value_offsets();
-            for item in offsets[row]..offsets[row + 1] {
-                parents.push(index);
-                structs.push(item.cast_unsigned());
-            }
-        }
-    }
-    if parents.is_empty() {
+/// The structs in the list of one row; `None` if there are none.
+fn unnested(row: &RecordBatch, column: &str) -> Result<Option<StructArray>, DeltaError> {
+    let lists = required(row, column)?.as_list::<i32>();
+    if lists.is_null(0) || lists.value_length(0) == 0 {
         return Ok(None);
     }
-    let (parents, structs) = (UInt32Array::from(parents), UInt32Array::from(structs));
-    let inner = lists.values().as_struct();
-    let (mut fields, mut columns) = (vec![], vec![]);
-    for (field, values) in inner.fields().iter().zip(inner.columns()) {
-        fields.push(Arc::clone(field));
-        columns.push(take(values, &structs, None).map_err(fusion)?);
-    }
-    for (field, values) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-        let own = inner
-            .fields()
-            .iter()
-            .any(|known| known.name() == field.name());
-        if !own && field.name() != column {
-            fields.push(Arc::clone(field));
-            columns.push(take(values, &parents, None).map_err(fusion)?);
+    Ok(Some(lists.value(0).as_struct().clone()))
+}
+
+/// The columns of `schema`: what the structs have for each row, what they lack from the row that
+/// holds them, else null.
+fn spread(
+    parent: &RecordBatch,
+    structs: &StructArray,
+    schema: &SchemaRef,
+) -> Result<Vec<Values>, DeltaError> {
+    let fitting = |column: &ArrayRef, data_type: &DataType| {
+        if column.data_type() == data_type {
+            Ok(Arc::clone(column))
+        } else {
+            cast(column, data_type).map_err(fusion)
         }
-    }
-    let schema = Arc::new(arrow::datatypes::Schema::new(fields));
-    RecordBatch::try_new(schema, columns)
-        .map(Some)
-        .map_err(fusion)
+    };
+    let columns = schema.fields().iter().map(|field| {
+        let kind = field.data_type();
+        if let Some(own) = structs.column_by_name(field.name()) {
+            return Ok(Values::Each(fitting(own, kind)?));
+        }
+        Ok(Values::Same(match parent.column_by_name(field.name()) {
+            Some(column) => fitting(column, kind)?,
+            None => new_null_array(kind, 1),
+        }))
+    });
+    columns.collect()
 }
 
 #[cfg(test)]

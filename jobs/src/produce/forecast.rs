@@ -16,7 +16,7 @@ use almanac_planner::history::covariate_columns;
 use almanac_planner::present::{KeyRange, model_states, present_forecasts};
 use almanac_planner::schedule::{WantedForecast, due_forecasts};
 use almanac_udfs::assign::{AssignUnits, Unit};
-use almanac_udfs::expand::{ExpandPaths, POINTS};
+use almanac_udfs::expand::{ExpandPaths, PATHS, POINTS};
 use almanac_udfs::forecasters::{Day, date};
 use almanac_udfs::spec::ModelSpec;
 use datafusion::catalog::TableProvider;
@@ -254,15 +254,7 @@ pub async fn chunk(
             date::format(chunk.0),
             date::format(chunk.1)
         );
-        let made = make(
-            context,
-            production,
-            (&data, &models),
-            prepared,
-            making,
-            &label,
-        )
-        .await?;
+        let made = make(context, production, &data, prepared, making, &label).await?;
         match commit(context, &table, &made.manifests, Change::default(), tally).await? {
             Landed::PlanAgain => continue,
             Landed::Yes => {}
@@ -495,7 +487,7 @@ impl Made {
 pub async fn make(
     context: &Context,
     production: &Production,
-    (data, models): (&TableSnapshot, &TableSnapshot),
+    data: &TableSnapshot,
     prepared: Prepared,
     making: Making,
     label: &str,
@@ -527,9 +519,8 @@ pub async fn make(
         .collect();
     let closed = Arc::new(closed);
     let request = format!(
-        "forecast, data {}, models {}, paths {}, horizon {}, revision {}, closed {closed:?}",
+        "forecast, data {}, paths {}, horizon {}, revision {}, closed {closed:?}",
         data.version(),
-        models.version(),
         production.paths,
         production.horizon,
         making.revision
@@ -548,7 +539,10 @@ pub async fn make(
             closed: Arc::clone(&closed),
         };
         let targets = vec![
-            (TableName::Distributions, RowSource::Rows),
+            (
+                TableName::Distributions,
+                RowSource::Unnest(PATHS.to_owned()),
+            ),
             (
                 TableName::PointForecasts,
                 RowSource::Unnest(POINTS.to_owned()),

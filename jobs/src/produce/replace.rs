@@ -234,8 +234,7 @@ async fn revise_forecasts(
     };
     let (first, last) = (date::format(range.start), date::format(range.end));
     let label = format!("forecast again {first} … {last}");
-    let sources = (&data, &models);
-    let made = forecast::make(context, production, sources, prepared, making, &label).await?;
+    let made = forecast::make(context, production, &data, prepared, making, &label).await?;
     let replaced = made.keys();
     let mut change = without_keys(context, &table, &replaced).await?;
     // Actuals of the same closes change in the same commit.

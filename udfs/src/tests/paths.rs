@@ -1,14 +1,14 @@
 //! Origins expanded to paths, and stored paths summarised again.
 
-use arrow::array::{Int32Array, Int64Array};
-use arrow::compute::concat_batches;
-use arrow::datatypes::{Float32Type, SchemaRef};
+use arrow::array::{Float32Array, Int32Array, Int64Array, StructArray, UInt32Array};
+use arrow::compute::{concat_batches, take};
+use arrow::datatypes::{Float32Type, Schema, SchemaRef};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::TryStreamExt;
 use serde_json::json;
 
 use super::*;
-use crate::expand::{ExpandPaths, ORIGINS, POINTS, day_column};
+use crate::expand::{ExpandPaths, ORIGINS, PATHS, POINTS, day_column};
 use crate::forecast::HORIZON;
 use crate::operator::RowOperator;
 use crate::summarize::SummarizePaths;
@@ -97,14 +97,44 @@ async fn expand(units: &[Unit], paths: usize, horizon: usize) -> Vec<RecordBatch
     run(&ExpandPaths { paths, horizon }, vec![input(units)]).await
 }
 
-fn values(batch: &RecordBatch, day: usize) -> Vec<Option<u32>> {
-    batch
-        .column_by_name(&day_column(day))
-        .unwrap()
-        .as_primitive::<Float32Type>()
+/// The paths of the one forecast of a batch; `None` if it failed.
+fn paths(batch: &RecordBatch) -> Option<StructArray> {
+    let lists = batch.column_by_name(PATHS).unwrap().as_list::<i32>();
+    assert_eq!(lists.len(), 1);
+    lists
+        .is_valid(0)
+        .then(|| lists.value(0).as_struct().clone())
+}
+
+fn day(paths: &StructArray, day: usize) -> &Float32Array {
+    let column = paths.column_by_name(&day_column(day)).unwrap();
+    column.as_primitive::<Float32Type>()
+}
+
+fn values(batch: &RecordBatch, number: usize) -> Vec<Option<u32>> {
+    let paths = paths(batch).unwrap();
+    let values = day(&paths, number).iter();
+    values.map(|value| value.map(f32::to_bits)).collect()
+}
+
+/// A forecast as the rows that its table holds.
+fn rows(batch: &RecordBatch) -> RecordBatch {
+    let paths = paths(batch).unwrap();
+    let first = UInt32Array::from(vec![0; paths.len()]);
+    let (mut fields, mut columns) = (vec![], vec![]);
+    for (field, column) in batch
+        .schema()
+        .fields()
         .iter()
-        .map(|value| value.map(f32::to_bits))
-        .collect()
+        .zip(batch.columns())
+        .take(KEYS)
+    {
+        fields.push(Arc::clone(field));
+        columns.push(take(column, &first, None).unwrap());
+    }
+    fields.extend(paths.fields().iter().cloned());
+    columns.extend(paths.columns().iter().cloned());
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
 }
 
 fn text<'a>(batch: &'a RecordBatch, name: &str, row: usize) -> Option<&'a str> {
@@ -191,22 +221,20 @@ async fn forecasts_come_out_whole_in_key_order() {
         .iter()
         .map(|batch| {
             // One batch is one forecast: nothing more is held.
-            assert_eq!(batch.num_rows(), 4);
-            let paths = batch
-                .column_by_name("path_id")
-                .unwrap()
-                .as_primitive::<Int32Type>();
-            assert_eq!(paths.values().to_vec(), [1, 2, 3, 4]);
+            let paths = paths(batch).unwrap();
+            let ids = paths.column_by_name("path_id").unwrap();
+            let ids = ids.as_primitive::<Int32Type>();
+            assert_eq!(ids.values().to_vec(), [1, 2, 3, 4]);
             let starts = batch
                 .column_by_name("forecast_start_date")
                 .unwrap()
                 .as_primitive::<Date32Type>();
             format!(
                 "{} {} {} {}",
-                text(batch, "model_version", 3).unwrap(),
-                text(batch, "commodity", 3).unwrap(),
-                text(batch, "model_name", 3).unwrap(),
-                starts.value(3) - MONDAY
+                text(batch, "model_version", 0).unwrap(),
+                text(batch, "commodity", 0).unwrap(),
+                text(batch, "model_name", 0).unwrap(),
+                starts.value(0) - MONDAY
             )
         })
         .collect();
@@ -225,9 +253,9 @@ async fn forecasts_come_out_whole_in_key_order() {
     );
     for batch in &found {
         let rows = batch.column_by_name("scanned_rows").unwrap();
-        assert_eq!(rows.as_ref(), &Int64Array::from(vec![77; 4]));
+        assert_eq!(rows.as_ref(), &Int64Array::from(vec![77]));
         let newest = batch.column_by_name("scanned_newest").unwrap();
-        assert_eq!(newest.as_ref(), &Date32Array::from(vec![MONDAY - 3; 4]));
+        assert_eq!(newest.as_ref(), &Date32Array::from(vec![MONDAY - 3]));
     }
 }
 
@@ -252,13 +280,13 @@ async fn a_closed_day_repeats_the_day_before_it() {
 }
 
 #[tokio::test]
-async fn points_stand_in_the_first_path_and_nowhere_else() {
+async fn points_summarise_the_paths_beside_them() {
     let found = expand(&[random_walk("coffee")], 200, 6).await;
+    let paths = paths(&found[0]).unwrap();
     let lists = found[0].column_by_name(POINTS).unwrap().as_list::<i32>();
-    assert_eq!(lists.null_count(), 199);
     let points = lists.value(0);
     let points = points.as_struct();
-    assert_eq!(points.len(), 6);
+    assert_eq!((paths.len(), points.len()), (200, 6));
     let number = |name: &str, row: usize| {
         points
             .column_by_name(name)
@@ -271,11 +299,7 @@ async fn points_stand_in_the_first_path_and_nowhere_else() {
         .unwrap()
         .as_primitive::<Date32Type>();
     for row in 0..6 {
-        let stored = found[0]
-            .column_by_name(&day_column(row + 1))
-            .unwrap()
-            .as_primitive::<Float32Type>();
-        let mean = stored
+        let mean = day(&paths, row + 1)
             .values()
             .iter()
             .map(|value| f64::from(*value))
@@ -331,12 +355,11 @@ async fn what_fails_is_one_row_and_leaves_its_neighbours_alone() {
         assert_eq!(text(batch, "error_class", 0), Some(class));
         let found = text(batch, "error_message", 0).unwrap();
         assert!(found.contains(message), "{found}");
-        assert!(batch.column_by_name("path_id").unwrap().is_null(0));
+        assert!(paths(batch).is_none());
         assert!(batch.column_by_name(POINTS).unwrap().is_null(0));
-        assert_eq!(values(batch, 1), [None]);
         assert!(batch.column_by_name("scanned_rows").unwrap().is_valid(0));
     }
-    assert_eq!((found.len(), found[4].num_rows()), (5, 10));
+    assert_eq!((found.len(), values(&found[4], 1).len()), (5, 10));
     assert_eq!(text(&found[4], "error_class", 0), None);
     let alone = expand(&[random_walk("sound")], 10, HORIZON).await;
     for day in 1..=HORIZON {
@@ -352,13 +375,16 @@ async fn a_failed_origin_passes_through() {
         &[MONDAY, MONDAY + 30],
     );
     let found = expand(&[late], 10, HORIZON).await;
-    let rows: Vec<usize> = found.iter().map(RecordBatch::num_rows).collect();
-    assert_eq!(rows, [10, 1]);
+    let drawn: Vec<Option<usize>> = found
+        .iter()
+        .map(|batch| paths(batch).map(|paths| paths.len()))
+        .collect();
+    assert_eq!(drawn, [Some(10), None]);
     assert_eq!(text(&found[1], "error_class", 0), Some("stale"));
 }
 
-/// Stored paths of several keys, as the table holds them.
-async fn stored(horizon: usize) -> Vec<RecordBatch> {
+/// Forecasts of several keys.
+async fn drawn(horizon: usize) -> Vec<RecordBatch> {
     let wanted: Vec<Day> = (MONDAY..MONDAY + 4).collect();
     let units = [
         unit("coffee", &ModelSpec::of_family("random_walk"), &wanted),
@@ -367,15 +393,17 @@ async fn stored(horizon: usize) -> Vec<RecordBatch> {
     expand(&units, 37, horizon).await
 }
 
+/// Their paths as the table holds them.
+fn stored(drawn: &[RecordBatch]) -> RecordBatch {
+    let rows: Vec<RecordBatch> = drawn.iter().map(rows).collect();
+    concat_batches(&rows[0].schema(), &rows).unwrap()
+}
+
 #[tokio::test]
 async fn points_of_stored_paths_are_the_points_drawn_with_them() {
     for horizon in [HORIZON, 5] {
-        let drawn = stored(horizon).await;
-        let expected: Vec<ArrayRef> = drawn
-            .iter()
-            .map(|batch| batch.column_by_name(POINTS).unwrap().slice(0, 1))
-            .collect();
-        let table = concat_batches(&drawn[0].schema(), &drawn).unwrap();
+        let drawn = drawn(horizon).await;
+        let table = stored(&drawn);
         // However the batches cut the keys.
         for size in [1, 2, 36, 37, 38, 100, table.num_rows()] {
             let batches: Vec<RecordBatch> = (0..table.num_rows())
@@ -383,12 +411,13 @@ async fn points_of_stored_paths_are_the_points_drawn_with_them() {
                 .map(|start| table.slice(start, size.min(table.num_rows() - start)))
                 .collect();
             let found = run(&SummarizePaths { dated: true }, batches).await;
-            assert_eq!(found.len(), expected.len());
-            for ((batch, expected), drawn) in found.iter().zip(&expected).zip(&drawn) {
-                assert_eq!(batch.column_by_name(POINTS).unwrap(), expected);
-                for column in 0..KEYS {
-                    assert_eq!(batch.column(column), &drawn.column(column).slice(0, 1));
-                }
+            assert_eq!(found.len(), drawn.len());
+            for (batch, drawn) in found.iter().zip(&drawn) {
+                assert_eq!(
+                    batch.column_by_name(POINTS).unwrap(),
+                    drawn.column_by_name(POINTS).unwrap()
+                );
+                assert_eq!(batch.columns()[..KEYS], drawn.columns()[..KEYS]);
             }
         }
     }
@@ -396,8 +425,7 @@ async fn points_of_stored_paths_are_the_points_drawn_with_them() {
 
 #[tokio::test]
 async fn paths_that_are_not_whole_are_not_summarised() {
-    let drawn = stored(HORIZON).await;
-    let table = concat_batches(&drawn[0].schema(), &drawn).unwrap();
+    let table = stored(&drawn(HORIZON).await);
     let gap = vec![table.slice(0, 10), table.slice(11, 26)];
     let headless = vec![table.slice(1, 36)];
     for batches in [gap, headless] {
@@ -410,8 +438,8 @@ async fn paths_that_are_not_whole_are_not_summarised() {
 
 #[tokio::test]
 async fn points_without_dates_stay_without_dates() {
-    let drawn = stored(HORIZON).await;
-    let found = run(&SummarizePaths { dated: false }, drawn).await;
+    let table = stored(&drawn(HORIZON).await);
+    let found = run(&SummarizePaths { dated: false }, vec![table]).await;
     let points = found[0].column_by_name(POINTS).unwrap().as_list::<i32>();
     let points = points.value(0);
     let dates = points.as_struct().column_by_name("forecast_date").unwrap();

@@ -2,11 +2,16 @@ use arrow::array::{
     ArrayRef, BooleanArray, Date32Array, Float32Array, Float64Array, Int32Array, Int64Array,
     StringArray, TimestampMicrosecondArray,
 };
+use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema};
 use bytes::Bytes;
 use datafusion::common::ScalarValue;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelector,
+};
 use parquet::basic::Compression;
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::*;
@@ -25,7 +30,7 @@ fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
 fn written(keys: &[RecordBatch]) -> Finished {
     let mut file = ParquetFile::new(keys[0].schema(), "test").unwrap();
     for key in keys {
-        file.write_key(key).unwrap();
+        file.write_rows(key).unwrap();
     }
     file.finish().unwrap()
 }
@@ -328,7 +333,135 @@ fn rows_that_do_not_fit_are_refused_by_name() {
     let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int32, true)]));
     let mut file = ParquetFile::new(schema, "forecast.x").unwrap();
     let error = file
-        .write_key(&batch(vec![("a", Arc::new(StringArray::from(vec!["x"])))]))
+        .write_rows(&batch(vec![("a", Arc::new(StringArray::from(vec!["x"])))]))
         .unwrap_err();
     assert!(error.to_string().contains("forecast.x"), "{error}");
+}
+
+/// Columns of every kind, some values null, for `rows` rows of the key `key`.
+fn every_kind(key: i32, rows: usize) -> Vec<(&'static str, Values)> {
+    let null = key % 3 == 0;
+    let some = |value: i64| (!null).then_some(value + i64::from(key));
+    let text = (!null).then(|| format!("text {}", key % 5));
+    let floats = (0..rows).map(|row| (row % 7 != key as usize).then_some(row as f32 - 3.0));
+    let utc = TimestampMicrosecondArray::from(vec![some(1_700_000_000_000_000)]);
+    vec![
+        ("int", Values::Same(Arc::new(Int32Array::from(vec![key])))),
+        (
+            "date",
+            Values::Same(Arc::new(Date32Array::from(vec![
+                some(-2).map(|day| day as i32),
+            ]))),
+        ),
+        (
+            "long",
+            Values::Same(Arc::new(Int64Array::from(vec![some(1 << 40)]))),
+        ),
+        ("at", Values::Same(Arc::new(utc.with_timezone("UTC")))),
+        (
+            "flag",
+            Values::Same(Arc::new(BooleanArray::from(vec![
+                (!null).then_some(key % 2 == 0),
+            ]))),
+        ),
+        (
+            "text",
+            Values::Same(Arc::new(StringArray::from(vec![text]))),
+        ),
+        // Has no form as runs: written once for each row.
+        (
+            "double",
+            Values::Same(Arc::new(Float64Array::from(vec![f64::from(key)]))),
+        ),
+        (
+            "nothing",
+            Values::Same(Arc::new(StringArray::from(vec![None::<&str>]))),
+        ),
+        (
+            "single",
+            Values::Each(Arc::new(floats.collect::<Float32Array>())),
+        ),
+        (
+            "id",
+            Values::Each(Arc::new((0..rows as i32).collect::<Int32Array>())),
+        ),
+    ]
+}
+
+#[test]
+fn values_given_once_read_as_values_given_for_each_row() {
+    let sizes = [1, 2, 7, 2000, 9000, 4000, 12_000, 20_000, 3, 1];
+    let keys: Vec<_> = sizes
+        .iter()
+        .zip(0..)
+        .map(|(rows, key)| (every_kind(key, *rows), *rows))
+        .collect();
+    let fields = keys[0].0.iter().map(|(name, values)| {
+        let (Values::Each(array) | Values::Same(array)) = values;
+        Field::new(*name, array.data_type().clone(), true)
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let mut file = ParquetFile::new(Arc::clone(&schema), "test").unwrap();
+    let mut expected = vec![];
+    for (columns, rows) in &keys {
+        let values: Vec<Values> = columns.iter().map(|(_, values)| values.clone()).collect();
+        file.write_key(&values, *rows).unwrap();
+        let whole = values.iter().map(|values| each(values, *rows).unwrap());
+        expected.push(RecordBatch::try_new(Arc::clone(&schema), whole.collect()).unwrap());
+    }
+    let file = file.finish().unwrap();
+    let plain = {
+        let properties = properties(&schema);
+        let mut writer =
+            ArrowWriter::try_new(vec![], Arc::clone(&schema), Some(properties)).unwrap();
+        let mut rows = 0;
+        for batch in &expected {
+            if rows >= GROUP_ROWS {
+                writer.flush().unwrap();
+                rows = 0;
+            }
+            writer.write(batch).unwrap();
+            rows += batch.num_rows();
+        }
+        let metadata = writer.finish().unwrap();
+        super::statistics(&schema, &metadata)
+    };
+    assert_eq!(stats(&file), plain);
+    let read = |file: &Finished| {
+        let bytes = Bytes::from(file.bytes.clone());
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+        ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).unwrap()
+    };
+    let whole: Vec<RecordBatch> = read(&file).build().unwrap().map(Result::unwrap).collect();
+    let whole = concat_batches(&schema, &whole).unwrap();
+    assert_eq!(whole, concat_batches(&schema, &expected).unwrap());
+
+    // Pages are found by their index: a selection reads the same rows.
+    let start = 2010 + 9000 + 17;
+    let selection = vec![RowSelector::skip(start), RowSelector::select(500)];
+    let part: Vec<RecordBatch> = read(&file)
+        .with_row_selection(selection.into())
+        .build()
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(
+        concat_batches(&schema, &part).unwrap(),
+        whole.slice(start, 500)
+    );
+    let index = read(&file).metadata().column_index().unwrap().clone();
+    let groups = read(&file).metadata().num_row_groups();
+    assert_eq!((groups, index.len()), (2, 2));
+    let ColumnIndexMetaData::INT32(keys) = &index[0][0] else {
+        panic!("the keys have an index");
+    };
+    let bounds: Vec<_> = keys.min_values_iter().zip(keys.max_values_iter()).collect();
+    assert_eq!(
+        bounds,
+        [
+            (Some(&0), Some(&4)),
+            (Some(&5), Some(&6)),
+            (Some(&7), Some(&7))
+        ]
+    );
 }

@@ -527,3 +527,62 @@ async fn large_texts_become_objects_named_by_their_content() {
         .unwrap();
     assert_eq!(stored.bytes().await.unwrap(), large.as_bytes());
 }
+
+/// One key as a forecast hands it over: one row with its paths and points as lists.
+fn forecast(commodity: &str, date: i32, paths: i32) -> RecordBatch {
+    let flat = rows(commodity, date, Make { paths, ..MAKE });
+    let column = |name: &str| Arc::clone(flat.column_by_name(name).unwrap());
+    let structs = StructArray::from(vec![
+        (
+            Arc::new(Field::new("path_id", DataType::Int32, true)),
+            column("path_id"),
+        ),
+        (
+            Arc::new(Field::new("day_1", DataType::Float32, true)),
+            column("day_1"),
+        ),
+    ]);
+    let item = Arc::new(Field::new_list_field(structs.data_type().clone(), true));
+    let offsets = OffsetBuffer::from_lengths([structs.len()]);
+    let list: ArrayRef = Arc::new(ListArray::new(item, offsets, Arc::new(structs), None));
+    let kept = flat.schema();
+    let kept = kept
+        .fields()
+        .iter()
+        .filter(|field| !["path_id", "day_1"].contains(&field.name().as_str()));
+    let columns = kept.map(|field| (field.name().clone(), column(field.name()).slice(0, 1)));
+    let columns: Vec<_> = columns.chain([("paths".to_owned(), list)]).collect();
+    RecordBatch::try_from_iter_with_nullable(
+        columns
+            .into_iter()
+            .map(|(name, column)| (name, column, true)),
+    )
+    .unwrap()
+}
+
+#[tokio::test]
+async fn paths_in_lists_become_the_rows_that_paths_in_rows_become() {
+    let flat = Place::new(spec());
+    let mut nested = spec();
+    nested.targets[0].source = RowSource::Unnest("paths".to_owned());
+    let nested = Place::new(nested);
+    let keys = [("coffee", 10, 4), ("coffee", 11, 3), ("tea", 10, 4)];
+    let in_rows =
+        keys.map(|(commodity, date, paths)| rows(commodity, date, Make { paths, ..MAKE }));
+    let in_lists = keys.map(|(commodity, date, paths)| forecast(commodity, date, paths));
+    let lists = concat_batches(&in_lists[0].schema(), &in_lists).unwrap();
+    let expected = flat.write(&in_rows).await.unwrap().unwrap();
+    for batches in [in_lists.to_vec(), vec![lists]] {
+        let found = nested.write(&batches).await.unwrap().unwrap();
+        assert_eq!(found.keys, expected.keys);
+        for table in [TableName::Distributions, TableName::PointForecasts] {
+            let (found, expected) = (&found.files[&table], &expected.files[&table]);
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(expected) {
+                assert_eq!(found.partition_values, expected.partition_values);
+                assert_eq!(found.stats, expected.stats);
+                assert_eq!(nested.read(found).await, flat.read(expected).await);
+            }
+        }
+    }
+}
