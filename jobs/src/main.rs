@@ -128,7 +128,7 @@ fn log(verbose: u8) {
 fn quiet_unit_panics() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if std::thread::current().name() == Some(almanac_executor::embedded::POOL_THREAD) {
+        if std::thread::current().name() == Some(almanac_executor::runtime::POOL_THREAD) {
             tracing::debug!(%panic, "caught");
         } else {
             print(panic);
