@@ -13,7 +13,7 @@ use deltalake::{DeltaTableError, TableProperty};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use serde::{Deserialize, Serialize};
-use url::Url;
+use url::{Position, Url};
 use uuid::Uuid;
 
 use crate::commit::{CHECKPOINT_INTERVAL, ENGINE, OwnLog, engine};
@@ -156,6 +156,18 @@ impl Lake {
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.opened.store.url
+    }
+
+    /// The store that the lake is in, as an engine's registry names it: `file:///`.
+    #[must_use]
+    pub fn store_url(&self) -> String {
+        format!("{}/", &self.url()[..Position::BeforePath])
+    }
+
+    /// The lake's root within that store.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.opened.store.prefix
     }
 
     /// The location as it was given, for messages.

@@ -47,7 +47,8 @@ pub(crate) struct LakeStore {
     /// Absolute, with a trailing slash.
     pub(crate) url: Url,
     root: Arc<ObservedStore>,
-    prefix: Path,
+    /// The lake's root within the store.
+    pub(crate) prefix: Path,
 }
 
 impl LakeStore {

@@ -5,27 +5,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use datafusion::catalog::{
-    CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
-};
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, collect};
-use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::num::NonZeroUsize;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 use crate::engine::{Engine, Progress};
 use crate::error::EngineError;
-use crate::session::{CATALOG, job_config, query_config, require_one_stage, state};
-
-/// Name of the threads that run units.
-pub const POOL_THREAD: &str = "almanac-cpu";
+use crate::runtime;
+use crate::session::{job_config, query_config, require_one_stage, state};
 
 /// How the embedded engine is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,12 +65,7 @@ impl Embedded {
     /// When threads cannot be started.
     pub fn start(settings: EmbeddedSettings) -> Result<Self, EngineError> {
         const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
-        let pool = Builder::new_multi_thread()
-            .worker_threads(settings.threads.max(1))
-            .thread_name(POOL_THREAD)
-            .enable_all()
-            .build()
-            .map_err(|error| EngineError::Task(format!("cannot start threads: {error}")))?;
+        let pool = runtime::pool(settings.threads.max(1))?;
         let memory = TrackConsumersPool::new(
             GreedyMemoryPool::new(settings.memory_bytes),
             NAMED_CONSUMERS,
@@ -96,52 +85,6 @@ impl Embedded {
         self.pool
             .as_ref()
             .ok_or_else(|| EngineError::Task("the engine has stopped".to_owned()))
-    }
-
-    fn query_state(&self) -> Result<SessionState, EngineError> {
-        Ok(state(
-            query_config(self.settings.threads.max(1)),
-            Arc::clone(&self.runtime_env),
-        )?)
-    }
-
-    /// Runs SQL over the given tables, named by schema and table.
-    ///
-    /// # Errors
-    /// When the text is no query over these tables, or the query fails.
-    pub async fn sql(
-        &self,
-        text: &str,
-        tables: Vec<(&str, &str, Arc<dyn TableProvider>)>,
-        views: &[&str],
-    ) -> Result<Vec<RecordBatch>, EngineError> {
-        let context = SessionContext::new_with_state(self.query_state()?);
-        let catalog = Arc::new(MemoryCatalogProvider::new());
-        for (schema, name, provider) in tables {
-            let provider_of = match catalog.schema(schema) {
-                Some(known) => known,
-                None => {
-                    let new: Arc<dyn SchemaProvider> = Arc::new(MemorySchemaProvider::new());
-                    catalog.register_schema(schema, Arc::clone(&new))?;
-                    new
-                }
-            };
-            provider_of.register_table(name.to_owned(), provider)?;
-        }
-        context.register_catalog(CATALOG, catalog);
-        for view in views {
-            context.sql(view).await?.collect().await?;
-        }
-        let options = datafusion::execution::context::SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false);
-        let frame = context.sql_with_options(text, options).await?;
-        let schema = Arc::new(frame.schema().as_arrow().clone());
-        let mut batches = self.query(frame.into_unoptimized_plan()).await?;
-        if batches.is_empty() {
-            batches.push(RecordBatch::new_empty(schema));
-        }
-        Ok(batches)
     }
 
     async fn run_partitions(
@@ -215,6 +158,13 @@ impl Engine for Embedded {
         self.bytes_queried
             .fetch_add(bytes_scanned(&physical), Ordering::Relaxed);
         Ok(rows.map_err(|error| EngineError::Task(error.to_string()))??)
+    }
+
+    fn query_state(&self) -> Result<SessionState, EngineError> {
+        Ok(state(
+            query_config(self.settings.threads.max(1)),
+            Arc::clone(&self.runtime_env),
+        )?)
     }
 
     fn bytes_queried(&self) -> u64 {

@@ -4,8 +4,10 @@ pub mod embedded;
 pub mod engine;
 pub mod error;
 pub mod rounds;
+pub mod runtime;
 pub mod session;
+mod sql;
 
 pub use embedded::{Embedded, EmbeddedSettings};
-pub use engine::{Engine, Progress};
+pub use engine::{Engine, NamedTable, Progress};
 pub use error::EngineError;

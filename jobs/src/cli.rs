@@ -1,8 +1,17 @@
 //! The command line: every flag and its help, and nothing else.
 
+mod mistake;
+
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+/// The command line of this process, or the code to leave with when it asks for help or makes no
+/// sense; what there is to say is said then.
+pub fn parse() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|error| mistake::answer(&error))
+}
 
 /// Forecast distributions for many series with many models, every day.
 #[derive(Debug, Parser)]

@@ -15,7 +15,6 @@ use arrow::datatypes::{Date32Type, Int32Type, Int64Type};
 use chrono::Utc;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
-use object_store::path::Path;
 use uuid::Uuid;
 
 use crate::error::JobError;
@@ -35,13 +34,11 @@ pub struct Context {
     /// The lake.
     pub lake: Lake,
     /// The engine.
-    pub engine: Embedded,
+    pub engine: Arc<dyn Engine>,
     /// What the run's rows carry.
     pub stamp: Stamp,
     /// Progress.
     pub bar: Bar,
-    store_url: String,
-    root: String,
 }
 
 /// Today, in UTC, as days since 1970-01-01.
@@ -73,8 +70,6 @@ impl Context {
             threads: settings.threads,
             memory_bytes: settings.memory_bytes,
         })?;
-        let root = Path::from_url_path(lake.url().path())
-            .map_err(|error| JobError::ours(error.to_string()))?;
         let stamp = Stamp {
             run_id: Uuid::new_v4().to_string(),
             at_micros: Utc::now().timestamp_micros(),
@@ -84,17 +79,15 @@ impl Context {
         Ok(Self {
             settings,
             lake,
-            engine,
+            engine: Arc::new(engine),
             stamp,
             bar,
-            store_url: "file:///".to_owned(),
-            root: root.to_string(),
         })
     }
 
     /// A snapshot as a table that can be scanned.
     pub fn pinned(&self, snapshot: &TableSnapshot) -> PinnedTable {
-        PinnedTable::new(snapshot, &self.store_url, &self.root)
+        PinnedTable::new(snapshot, &self.lake.store_url(), self.lake.root().as_ref())
     }
 
     /// The same, for plans.
@@ -119,8 +112,8 @@ impl Context {
             .iter()
             .any(|(table, _)| *table == TableName::TrainedModels);
         Arc::new(WriteSpec {
-            store_url: self.store_url.clone(),
-            root: self.root.clone(),
+            store_url: self.lake.store_url(),
+            root: self.lake.root().to_string(),
             layout: self.lake.settings().layout,
             targets: targets
                 .into_iter()

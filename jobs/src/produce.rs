@@ -16,7 +16,6 @@ use almanac_delta::manifest::{Manifest, UnitFailure, UnitKey};
 use almanac_delta::{
     Claim, CommitKind, CommitOutcome, CommitRequest, DataFile, NewFile, TableName, TableSnapshot,
 };
-use almanac_executor::Engine;
 use almanac_planner::present::{KeyRange, active_models};
 use almanac_udfs::forecasters::{Day, Frequency, date};
 use almanac_udfs::spec::ModelSpec;

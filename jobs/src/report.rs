@@ -86,6 +86,68 @@ pub fn print_json(value: &Value) -> Result<(), JobError> {
     print(&value.to_string())
 }
 
+/// A job's result.
+pub fn print_job(result: &Value, json: bool) -> Result<(), JobError> {
+    if json {
+        return print_json(result);
+    }
+    let count = |name: &str| result[name].as_u64().unwrap_or(0);
+    print(&format!(
+        "{} {} in {:.1} s (run {})",
+        result["command"].as_str().unwrap_or_default(),
+        result["status"].as_str().unwrap_or_default(),
+        result["seconds"].as_f64().unwrap_or(0.0),
+        result["run_id"].as_str().unwrap_or_default()
+    ))?;
+    print(&format!(
+        "  models     trained {:>8}   skipped {:>8}   failed {:>6}",
+        count("trained"),
+        count("train_skipped"),
+        count("train_failed")
+    ))?;
+    print(&format!(
+        "  forecasts  made    {:>8}   skipped {:>8}   failed {:>6}",
+        count("forecasts"),
+        count("forecast_skipped"),
+        count("forecast_failed")
+    ))?;
+    for (name, label) in [
+        ("actuals", "actuals written"),
+        ("points_rebuilt", "point forecasts rebuilt"),
+        ("revised", "keys replaced"),
+        ("conflicts", "lost races"),
+    ] {
+        if count(name) > 0 {
+            print(&format!("  {label} {}", count(name)))?;
+        }
+    }
+    let failures = result["failures"].as_array().cloned().unwrap_or_default();
+    if !failures.is_empty() {
+        const SHOWN: usize = 20;
+        let shown: Vec<Value> = failures.iter().take(SHOWN).cloned().collect();
+        print(&titled(
+            "failures",
+            &[
+                "stage",
+                "commodity",
+                "model_name",
+                "date",
+                "error_class",
+                "message",
+            ],
+            &shown,
+        ))?;
+        if failures.len() > SHOWN {
+            print(&format!(
+                "… and {} more: `almanac status {}`",
+                failures.len() - SHOWN,
+                result["run_id"].as_str().unwrap_or_default()
+            ))?;
+        }
+    }
+    Ok(())
+}
+
 /// A bar on standard error that counts slices; silent when that is no terminal.
 pub struct Bar {
     bar: ProgressBar,

@@ -6,7 +6,6 @@ use std::time::Instant;
 use almanac_delta::rows::write_rows;
 use almanac_delta::tables::{job_failures, job_runs};
 use almanac_delta::{CommitKind, CommitRequest, TableName};
-use almanac_executor::Engine;
 use almanac_udfs::forecasters::date;
 use arrow::array::{
     ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,

@@ -1,11 +1,10 @@
 //! SQL over the lake.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use almanac_delta::TableName;
+use almanac_executor::NamedTable;
 use arrow::array::RecordBatch;
-use datafusion::catalog::TableProvider;
 
 use crate::context::{Context, Rows};
 use crate::error::JobError;
@@ -41,17 +40,17 @@ pub async fn rows(
                 })?;
         versions.insert(table, *version);
     }
-    let mut tables: Vec<(&str, &str, Arc<dyn TableProvider>)> = vec![];
+    let mut tables = vec![];
     for table in TableName::ALL {
         let snapshot = match versions.get(&table) {
             Some(version) => context.lake.table_at(table, *version).await?,
             None => context.lake.table(table).await?,
         };
-        tables.push((
-            table.schema_name(),
-            table.short_name(),
-            context.source(&snapshot),
-        ));
+        tables.push(NamedTable {
+            schema: table.schema_name(),
+            name: table.short_name(),
+            rows: context.source(&snapshot),
+        });
     }
     let found = context.engine.sql(query, tables, &[LATEST_FORECASTS]).await;
     found.map_err(|error| match error {

@@ -1,7 +1,6 @@
 //! Runs, failures and coverage.
 
 use almanac_delta::TableName;
-use almanac_executor::Engine;
 use almanac_planner::coverage::coverage;
 use almanac_udfs::forecasters::date;
 use serde_json::{Value, json};

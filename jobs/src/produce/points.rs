@@ -158,7 +158,7 @@ pub async fn rebuild(
     };
     let half = MINIMUM_RETENTION / 2;
     let manifests = run_to_coverage(
-        &context.engine,
+        context.engine.as_ref(),
         &context.lake,
         &slices,
         half,

@@ -231,7 +231,7 @@ pub async fn make(
     };
     let half = MINIMUM_RETENTION / 2;
     let manifests = run_to_coverage(
-        &context.engine,
+        context.engine.as_ref(),
         &context.lake,
         &cut.slices,
         half,

@@ -1,0 +1,35 @@
+//! `daily`: what is due on one day.
+
+use serde_json::json;
+
+use crate::cli::DailyArgs;
+use crate::commands::range::arguments;
+use crate::context::{Context, parse_date, today};
+use crate::error::JobError;
+use crate::produce::Tally;
+use crate::report::{print, print_json};
+use crate::runs::{Run, Status};
+use crate::settings::Settings;
+use crate::{daily, request};
+
+/// Runs the daily job, and prints its summary.
+pub async fn daily_job(settings: Settings, args: DailyArgs) -> Result<Status, JobError> {
+    let day = args
+        .date
+        .as_deref()
+        .map_or_else(|| Ok(today()), parse_date)?;
+    let context = Context::open(settings).await?;
+    let production =
+        request::production(&context, &args.selection, &args.shape, (day, day)).await?;
+    let run = Run::begin("daily", arguments(&production)?);
+    let mut tally = Tally::default();
+    let outcome = daily::run(&context, &production, args.allow_stale, &mut tally).await;
+    let (mut result, status) = run.end(&context, tally, outcome).await?;
+    result["cadence"] = json!(daily::cadence(&context, &production).await?);
+    if context.settings.json {
+        print_json(&result)?;
+    } else {
+        print(&daily::summary(&result, &production))?;
+    }
+    Ok(status)
+}

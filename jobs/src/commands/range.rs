@@ -1,0 +1,109 @@
+//! `train`, `forecast` and `backfill`: jobs over a range of dates.
+
+use std::collections::BTreeSet;
+
+use almanac_delta::manifest::UnitKey;
+use serde_json::Value;
+
+use crate::cli::{BackfillArgs, RangeArgs};
+use crate::context::{Context, Rows, parse_date};
+use crate::error::JobError;
+use crate::produce::{self, Only, Production, Stages, Tally};
+use crate::report::{print, print_job, print_json};
+use crate::runs::{Run, Status};
+use crate::settings::Settings;
+use crate::{request, sql};
+
+/// `train` and `forecast`: some stages of a range.
+pub async fn stages_of(
+    settings: Settings,
+    command: &'static str,
+    args: RangeArgs,
+    stages: Stages,
+) -> Result<Status, JobError> {
+    let context = Context::open(settings).await?;
+    let production = of_range(&context, &args).await?;
+    let run = Run::begin(command, arguments(&production)?);
+    let mut tally = Tally::default();
+    let outcome = produce::run(&context, &production, stages, &Only::Missing, &mut tally).await;
+    let (result, status) = run.end(&context, tally, outcome).await?;
+    print_job(&result, context.settings.json)?;
+    Ok(status)
+}
+
+/// Trains, then forecasts, what is missing, what failed, or what rests on older input.
+pub async fn backfill(settings: Settings, args: BackfillArgs) -> Result<Status, JobError> {
+    let context = Context::open(settings).await?;
+    let production = of_range(&context, &args.range).await?;
+    if args.dry_run {
+        let dry = produce::dry_run(&context, &production).await?;
+        let result =
+            serde_json::to_value(&dry).map_err(|error| JobError::ours(error.to_string()))?;
+        if context.settings.json {
+            print_json(&result)?;
+        } else {
+            print(&format!(
+                "would train {} ({} there), would forecast {} ({} there)",
+                dry.would_train, dry.train_skipped, dry.would_forecast, dry.forecast_skipped
+            ))?;
+            for (commodity, model, day) in &dry.trainings {
+                print(&format!("  train {commodity} {model} {day}"))?;
+            }
+        }
+        return Ok(Status::Succeeded);
+    }
+    let run = Run::begin("backfill", arguments(&production)?);
+    let mut tally = Tally::default();
+    let outcome = if args.revise {
+        produce::replace::revise(&context, &production, &mut tally).await
+    } else {
+        let only = if args.refit_failed {
+            failed_units(&context, &production).await?
+        } else {
+            Only::Missing
+        };
+        produce::run(
+            &context,
+            &production,
+            Stages {
+                train: true,
+                forecast: true,
+                actuals_before: 0,
+            },
+            &only,
+            &mut tally,
+        )
+        .await
+    };
+    let (result, status) = run.end(&context, tally, outcome).await?;
+    print_job(&result, context.settings.json)?;
+    Ok(status)
+}
+
+async fn of_range(context: &Context, args: &RangeArgs) -> Result<Production, JobError> {
+    let range = (parse_date(&args.keys.start)?, parse_date(&args.keys.end)?);
+    request::production(context, &args.keys.selection, &args.shape, range).await
+}
+
+/// What `job_runs` says was asked for.
+pub(super) fn arguments(production: &Production) -> Result<Value, JobError> {
+    serde_json::to_value(production).map_err(|error| JobError::ours(error.to_string()))
+}
+
+/// Units with a recorded failure. Those that succeeded later are present, and so skipped.
+async fn failed_units(context: &Context, production: &Production) -> Result<Only, JobError> {
+    let query = format!(
+        "SELECT DISTINCT stage, commodity, model_name, date FROM job_failures WHERE model_version = '{}'",
+        production.model_version.replace('\'', "''")
+    );
+    let mut failed: BTreeSet<(String, UnitKey)> = BTreeSet::new();
+    for batch in sql::rows(context, &query, &[]).await? {
+        let rows = Rows(&batch);
+        for row in 0..rows.len() {
+            // A freshness failure is a forecast that was not tried.
+            let stage = rows.text("stage", row)?.replace("freshness", "forecast");
+            failed.insert((stage, rows.key(&production.model_version, "date", row)?));
+        }
+    }
+    Ok(Only::Failed(failed))
+}
