@@ -10,6 +10,7 @@ use std::sync::Arc;
 use almanac_delta::tables::unified_data::{CLOSE, COMMODITY, DATE, REGION};
 use almanac_udfs::assign::{SLICE, TABLE_ROWS};
 use almanac_udfs::operator::apply;
+use almanac_udfs::region_first::region_first;
 use almanac_udfs::region_mean::region_mean;
 use almanac_udfs::spec::{ModelSpec, Regions};
 use almanac_udfs::window::KeepWindow;
@@ -18,15 +19,11 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::plan_err;
 use datafusion::error::Result;
 use datafusion::functions_aggregate::expr_fn::sum;
-use datafusion::functions_aggregate::first_last::first_value_udaf;
 use datafusion::logical_expr::{
-    Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, cast, col, ident, lit,
+    ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, cast, col, ident, lit,
 };
 
 use crate::scan;
-
-/// The region whose prices count before all others'.
-pub const ALL_REGIONS: &str = "ALL";
 
 /// One covariate of the history: a table column and how its regions are reduced.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,14 +88,16 @@ pub fn history(
         }
     }
     let mut aggregates = vec![
-        first(ident(CLOSE))?.alias(CLOSE),
+        region_first()
+            .call(vec![ident(CLOSE), col(REGION)])
+            .alias(CLOSE),
         sum(col(TABLE_ROWS)).alias(TABLE_ROWS),
     ];
     for covariate in covariates {
         let values = cast(ident(&covariate.source), DataType::Float64);
         let reduced = match &covariate.reduction {
             Reduction::Mean => region_mean().call(vec![values]),
-            Reduction::First => first(values)?,
+            Reduction::First => region_first().call(vec![values, col(REGION)]),
             Reduction::One(region) => region_mean()
                 .call(vec![values])
                 .filter(col(REGION).eq(lit(region.as_str())))
@@ -109,18 +108,5 @@ pub fn history(
     let rows = scan("unified_data", unified_data, &columns)?.build()?;
     LogicalPlanBuilder::from(apply(rows, window)?)
         .aggregate(vec![col(SLICE), col(COMMODITY), col(DATE)], aggregates)?
-        .build()
-}
-
-/// The first value that is there: of the region `ALL`, else of the first region by name.
-pub(crate) fn first(values: Expr) -> Result<Expr> {
-    let order = vec![
-        col(REGION).not_eq(lit(ALL_REGIONS)).sort(true, false),
-        col(REGION).sort(true, false),
-    ];
-    first_value_udaf()
-        .call(vec![values.clone()])
-        .order_by(order)
-        .filter(values.is_not_null())
         .build()
 }

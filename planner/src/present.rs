@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use almanac_delta::tables::{distributions, point_forecasts, trained_models};
+use almanac_udfs::region_first::region_first;
 use datafusion::catalog::TableProvider;
 use datafusion::error::Result;
 use datafusion::functions_aggregate::expr_fn::{count, max};
 use datafusion::logical_expr::{LogicalPlan, col, ident, lit};
 
-use crate::history::first;
 use crate::{among, date, scan};
 
 /// Which keys are meant.
@@ -237,7 +237,11 @@ pub fn closes(
     )?
     .aggregate(
         vec![col(COMMODITY), col(DATE)],
-        vec![first(col(CLOSE))?.alias(CLOSE)],
+        vec![
+            region_first()
+                .call(vec![col(CLOSE), col(REGION)])
+                .alias(CLOSE),
+        ],
     )?
     .sort([
         col(COMMODITY).sort(true, false),

@@ -108,7 +108,7 @@ fn history_reduces_regions_in_one_grouping() {
     let source = sliced(TableName::UnifiedData, Layout::Commodity);
     let plan = history(&source, &BTreeSet::new(), KeepWindow::ALL).unwrap();
     assert_snapshot!(printed(&plan), @r#"
-    Aggregate: groupBy=[[slice, commodity, date]], aggr=[[first_value(close) FILTER (WHERE close IS NOT NULL) ORDER BY [region != Utf8("ALL") ASC NULLS LAST, region ASC NULLS LAST] AS close, sum(table_rows) AS table_rows]]
+    Aggregate: groupBy=[[slice, commodity, date]], aggr=[[region_first(close, region) AS close, sum(table_rows) AS table_rows]]
       KeepWindow: -2147483648 <= date < 2147483647
         TableScan: unified_data projection=[date, commodity, region, close, slice]
     "#);
@@ -130,7 +130,7 @@ fn history_reduces_each_covariate_as_its_model_asks() {
     );
     let plan = history(&source, &columns, KeepWindow::ALL).unwrap();
     assert_snapshot!(printed(&plan), @r#"
-    Aggregate: groupBy=[[slice, commodity, date]], aggr=[[first_value(close) FILTER (WHERE close IS NOT NULL) ORDER BY [region != Utf8("ALL") ASC NULLS LAST, region ASC NULLS LAST] AS close, sum(table_rows) AS table_rows, region_mean(CAST(temp_mean_c AS Float64)) AS temp_mean_c, region_mean(CAST(temp_mean_c AS Float64)) FILTER (WHERE region = Utf8("minas")) AS temp_mean_c@minas, region_mean(CAST(vix AS Float64)) AS vix, first_value(CAST(vix AS Float64)) FILTER (WHERE CAST(vix AS Float64) IS NOT NULL) ORDER BY [region != Utf8("ALL") ASC NULLS LAST, region ASC NULLS LAST] AS vix:first]]
+    Aggregate: groupBy=[[slice, commodity, date]], aggr=[[region_first(close, region) AS close, sum(table_rows) AS table_rows, region_mean(CAST(temp_mean_c AS Float64)) AS temp_mean_c, region_mean(CAST(temp_mean_c AS Float64)) FILTER (WHERE region = Utf8("minas")) AS temp_mean_c@minas, region_mean(CAST(vix AS Float64)) AS vix, region_first(CAST(vix AS Float64), region) AS vix:first]]
       KeepWindow: -2147483648 <= date < 2147483647
         TableScan: unified_data projection=[date, commodity, region, close, slice, temp_mean_c, vix]
     "#);
@@ -218,7 +218,7 @@ fn training_is_a_scan_two_groupings_and_a_write() {
       Projection: slice, series_bucket, commodity, model_name, model_version, training_date, concat(commodity, Utf8("_"), model_name, Utf8("_"), CAST(training_date AS Utf8), Utf8("_"), model_version) AS model_id, get_field(trained, Utf8("training_samples")) AS training_samples, get_field(trained, Utf8("training_start_date")) AS training_start_date, get_field(trained, Utf8("data_cutoff_date")) AS data_cutoff_date, parameters, get_field(trained, Utf8("state")) AS fitted_model_json, Utf8(NULL) AS fitted_model_s3_path, CAST(octet_length(get_field(trained, Utf8("state"))) AS Int64) AS model_size_bytes, encode(sha256(get_field(trained, Utf8("state"))), Utf8("hex")) AS state_sha256, get_field(trained, Utf8("input_digest")) AS input_digest, get_field(trained, Utf8("training_loss")) AS training_loss, get_field(trained, Utf8("validation_loss")) AS validation_loss, get_field(trained, Utf8("training_seconds")) AS training_seconds, TimestampMicrosecond(0, Some("UTC")) AS created_at, Utf8("almanac") AS created_by, Utf8("RUN") AS run_id, Boolean(true) AS is_active, CAST(date_part(Utf8("year"), training_date) AS Int32) AS year, CAST(date_part(Utf8("month"), training_date) AS Int32) AS month, get_field(trained, Utf8("error_class")) AS error_class, get_field(trained, Utf8("error_message")) AS error_message, scanned_rows, scanned_newest
         Aggregate: groupBy=[[slice, series_bucket, commodity, model_name, model_version, training_date]], aggr=[[train(spec, date, close, covariates) AS trained, max(spec) AS parameters, max(scanned_rows) AS scanned_rows, max(scanned_newest) AS scanned_newest]]
           AssignUnits: 1 units, 0 wanted dates
-            Aggregate: groupBy=[[slice, commodity, date]], aggr=[[first_value(close) FILTER (WHERE close IS NOT NULL) ORDER BY [region != Utf8("ALL") ASC NULLS LAST, region ASC NULLS LAST] AS close, sum(table_rows) AS table_rows]]
+            Aggregate: groupBy=[[slice, commodity, date]], aggr=[[region_first(close, region) AS close, sum(table_rows) AS table_rows]]
               KeepWindow: 19323 <= date < 19723
                 TableScan: unified_data projection=[date, commodity, region, close, slice]
     "#);
@@ -263,7 +263,7 @@ fn forecasting_writes_paths_and_points_from_one_pass() {
         ExpandPaths: 2000 paths, 14 days
           Aggregate: groupBy=[[slice, series_bucket, commodity, model_name, model_version, training_date]], aggr=[[forecast(spec, state, date, close, covariates, wanted, closed) AS origins, max(scanned_rows) AS scanned_rows, max(scanned_newest) AS scanned_newest]]
             AssignUnits: 1 units, 2 wanted dates
-              Aggregate: groupBy=[[slice, commodity, date]], aggr=[[first_value(close) FILTER (WHERE close IS NOT NULL) ORDER BY [region != Utf8("ALL") ASC NULLS LAST, region ASC NULLS LAST] AS close, sum(table_rows) AS table_rows, region_mean(CAST(vix AS Float64)) AS vix]]
+              Aggregate: groupBy=[[slice, commodity, date]], aggr=[[region_first(close, region) AS close, sum(table_rows) AS table_rows, region_mean(CAST(vix AS Float64)) AS vix]]
                 KeepWindow: 19323 <= date < 19723
                   TableScan: unified_data projection=[date, commodity, region, close, slice, vix]
     "#);

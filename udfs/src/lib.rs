@@ -12,6 +12,7 @@ pub mod observations;
 pub mod operator;
 mod origin;
 pub mod points;
+pub mod region_first;
 pub mod region_mean;
 pub mod spec;
 pub mod summarize;
@@ -35,6 +36,7 @@ pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
     vec![
         train::train(),
         forecast::forecast(),
+        region_first::region_first(),
         region_mean::region_mean(),
     ]
 }
