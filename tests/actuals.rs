@@ -94,3 +94,17 @@ fn forecasts_do_not_read_actuals() {
         (Some(84), Some(0))
     );
 }
+
+#[test]
+fn a_gap_in_the_closes_is_no_market_that_stood_still() {
+    let gap: BTreeSet<NaiveDate> = days("2021-02-08", "2021-03-12").collect();
+    let market = Market::walk("Coffee", 85, "2018-12-01", "2021-04-30");
+    let lake = TestLake::of(&market.only(|_, date| !gap.contains(&date)));
+    lake.failing_job(&format!(
+        "backfill {REQUEST} --start 2021-01-20 --end 2021-03-31"
+    ));
+    // The last close before the gap is of Friday the 5th: it may be ten days old, and no older.
+    let mut expected: BTreeSet<NaiveDate> = days("2021-01-20", "2021-02-02").collect();
+    expected.extend(days("2021-03-15", "2021-03-31"));
+    assert_eq!(starts(&lake), expected);
+}

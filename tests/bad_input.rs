@@ -161,6 +161,14 @@ fn columns_that_are_missing_or_of_another_type_are_named() {
             "date,commodity,close,bad name!\n2022-01-03,Coffee,1,2\n",
             "bad name!",
         ),
+        (
+            "date,commodity,close,slice\n2022-01-03,Coffee,1,2\n",
+            "--map",
+        ),
+        (
+            "date,commodity,close,Table_Rows\n2022-01-03,Coffee,1,2\n",
+            "Table_Rows",
+        ),
     ] {
         let path = lake.file("columns.csv", content);
         assert_refused(&lake, &format!("ingest {path}"), &[named, "columns.csv"]);

@@ -173,3 +173,41 @@ fn buckets_are_killed_and_finished_like_commodities() {
         );
     }
 }
+
+#[test]
+fn more_than_a_hundred_of_the_series_are_those_and_no_others() {
+    let (names, market) = many(130);
+    let lake = TestLake::init("--buckets 4");
+    lake.ingest(&market);
+    let request = |names: &[String], paths: u32| {
+        format!(
+            "--commodity {} --models naive --start 2021-02-22 --end 2021-02-23 --frequency monthly \
+             --model-version v1 --paths {paths}",
+            names.join(",")
+        )
+    };
+    let report = lake.job(&format!("backfill {}", request(&names[..20], 5)));
+    assert_eq!(report.forecasts(), [40, 0, 0]);
+    let dry = format!("--json backfill {} --dry-run", request(&names[10..125], 5));
+    let dry = lake.run(&dry).expect(0).json();
+    assert_eq!(
+        (
+            dry["would_forecast"].as_u64(),
+            dry["forecast_skipped"].as_u64()
+        ),
+        (Some(210), Some(20)),
+        "{dry}"
+    );
+    // The first twenty have other paths, and are not asked for.
+    let report = lake.job(&format!("backfill {}", request(&names[20..], 4)));
+    assert_eq!(
+        (report.trained(), report.forecasts()),
+        ([110, 0, 0], [220, 0, 0])
+    );
+    let actuals: BTreeSet<String> = lake
+        .actuals()
+        .into_keys()
+        .map(|key| key.commodity)
+        .collect();
+    assert_eq!(actuals, names.into_iter().collect());
+}

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::lake::{BINARY, TestLake, finish};
+use crate::market::Market;
 use crate::tables::HORIZON;
 
 #[test]
@@ -82,4 +83,16 @@ fn quickstart_is_the_same_everywhere() {
         &crate::tables::bits(&other.paths()),
         "paths of two quickstarts",
     );
+}
+
+#[test]
+fn a_lake_that_quickstart_did_not_make_is_left_alone() {
+    let own = Market::usual("Coffee", 191).and(Market::usual("Sugar", 192));
+    for lake in [TestLake::of(&own), TestLake::new()] {
+        let versions = lake.versions();
+        let (error, hint) = lake.run("quickstart").refusal();
+        assert!(error.contains("not made by quickstart"), "{error}");
+        assert!(hint.contains("--lake"), "{hint}");
+        assert_eq!(lake.versions(), versions);
+    }
 }

@@ -43,6 +43,9 @@ pub struct LakeSettings {
     /// Seed of every simulation.
     #[serde(default)]
     pub seed: u64,
+    /// Whether `quickstart` made the lake, for its own made-up market.
+    #[serde(default)]
+    pub quickstart: bool,
     /// Calendar days after which a series without a new observation is stale.
     #[serde(default = "default_stale_after_days")]
     pub stale_after_days: u32,
@@ -59,6 +62,7 @@ impl Default for LakeSettings {
             calendar: default_calendar(),
             holidays: default_holidays(),
             seed: 0,
+            quickstart: false,
             stale_after_days: default_stale_after_days(),
             minimum_history_days: default_minimum_history_days(),
         }

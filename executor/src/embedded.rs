@@ -35,6 +35,8 @@ pub struct EmbeddedSettings {
 pub struct Embedded {
     settings: EmbeddedSettings,
     runtime_env: Arc<RuntimeEnv>,
+    /// One permit for each slice that may run, whatever runs at the same time.
+    slots: Arc<Semaphore>,
     /// `None` only while it is being dropped.
     pool: Option<Runtime>,
     bytes_queried: AtomicU64,
@@ -74,6 +76,7 @@ impl Embedded {
             .with_memory_pool(Arc::new(memory))
             .build_arc()?;
         Ok(Self {
+            slots: Arc::new(Semaphore::new(settings.threads.max(1))),
             settings,
             runtime_env,
             pool: Some(pool),
@@ -93,14 +96,16 @@ impl Embedded {
         session: &SessionState,
         progress: &dyn Progress,
     ) -> Result<(), EngineError> {
-        let slots = Arc::new(Semaphore::new(self.settings.threads.max(1)));
         let context = session.task_ctx();
         let pool = self.pool()?;
         let mut running: FuturesUnordered<_> =
             (0..plan.properties().partitioning.partition_count())
                 .map(|partition| {
-                    let (plan, context, slots) =
-                        (Arc::clone(&plan), Arc::clone(&context), Arc::clone(&slots));
+                    let (plan, context, slots) = (
+                        Arc::clone(&plan),
+                        Arc::clone(&context),
+                        Arc::clone(&self.slots),
+                    );
                     pool.spawn(async move {
                         // The semaphore is never closed, so a permit always comes.
                         let _slot = slots.acquire_owned().await;

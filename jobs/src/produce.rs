@@ -210,16 +210,14 @@ pub type Anchors = BTreeMap<(String, String), Day>;
 pub async fn anchors(
     context: &Context,
     production: &Production,
-    tally: &mut Tally,
+    models: &TableSnapshot,
 ) -> Result<Anchors, JobError> {
     /// The last day that a date column can sensibly hold: 9999-12-31.
     const FOREVER: Day = 2_932_896;
-    let planning = Planning::begin(context);
-    let models = context.lake.table(TableName::TrainedModels).await?;
     let range = production.range(production.start, FOREVER);
     let mut anchors = Anchors::new();
     for batch in context
-        .query(active_models(&context.source(&models), &range)?)
+        .query(active_models(&context.source(models), &range)?)
         .await?
     {
         let rows = Rows(&batch);
@@ -246,7 +244,6 @@ pub async fn anchors(
             *anchor = (*anchor).min(day);
         }
     }
-    planning.end(context, tally);
     Ok(anchors)
 }
 
@@ -298,7 +295,10 @@ pub async fn run(
 ) -> Result<(), JobError> {
     if !stages.train {
         // Refuses a changed specification; training does so by itself.
-        anchors(context, production, tally).await?;
+        let planning = Planning::begin(context);
+        let models = context.lake.table(TableName::TrainedModels).await?;
+        anchors(context, production, &models).await?;
+        planning.end(context, tally);
     }
     // The next chunk's models are trained while this one's forecasts are drawn: a forecast never
     // takes a model that is newer than its own day.
@@ -325,6 +325,9 @@ pub async fn run(
         let ended: (Result<(), JobError>, Result<(), JobError>) = tokio::join!(forecasts, models);
         tally.absorb(drawn);
         tally.absorb(trained);
+        if let (Err(_), Err(second)) = (&ended.0, &ended.1) {
+            tracing::error!(error = %second, "training of the next chunk failed too");
+        }
         ended.0.and(ended.1)?;
     }
     if stages.forecast {
@@ -348,8 +351,8 @@ pub struct Stages {
 
 /// What a run of the range would do.
 pub async fn dry_run(context: &Context, production: &Production) -> Result<DryRun, JobError> {
-    let mut tally = Tally::default();
-    let anchors = anchors(context, production, &mut tally).await?;
+    let models = context.lake.table(TableName::TrainedModels).await?;
+    let anchors = anchors(context, production, &models).await?;
     let mut dry = DryRun::default();
     for chunk in production.chunks() {
         let due = train::due(context, production, chunk, &anchors, &Only::Missing).await?;

@@ -30,12 +30,22 @@ const MODELS: [&str; 5] = [
 pub async fn quickstart(settings: Settings) -> Result<(Value, Status), JobError> {
     let lake_settings = LakeSettings {
         seed: SEED,
+        quickstart: true,
         ..LakeSettings::default()
     };
     let lake = match Lake::create(&settings.lake, lake_settings).await {
         Err(DeltaError::AlreadyALake { .. }) => Lake::open(&settings.lake).await?,
         outcome => outcome?,
     };
+    if !lake.settings().quickstart {
+        return Err(JobError::user(
+            format!(
+                "the lake at {} was not made by quickstart",
+                settings.lake.uri
+            ),
+            "give quickstart a lake of its own: `almanac --lake ./quickstart-lake quickstart`",
+        ));
+    }
     let context = Context::of(settings, lake)?;
     let market = Market {
         seed: SEED,
@@ -54,14 +64,6 @@ pub async fn quickstart(settings: Settings) -> Result<(Value, Status), JobError>
             .rows()
             .map_err(|error| JobError::ours(error.to_string()))?;
         ingest_rows(&context.lake, rows, &context.stamp.run_id).await?;
-    } else if !crate::request::known_commodities(&context)
-        .await?
-        .contains("Coffee")
-    {
-        return Err(JobError::user(
-            format!("the lake at {} holds other data", context.settings.lake.uri),
-            "give quickstart a lake of its own: `almanac --lake ./quickstart-lake quickstart`",
-        ));
     }
     let mut models = BTreeMap::new();
     for key in MODELS {

@@ -44,12 +44,8 @@ pub(crate) fn date(day: i32) -> Expr {
     lit(ScalarValue::Date32(Some(day)))
 }
 
-/// `column IN (values)`, or true when there are too many values for a list to pay.
+/// `column IN (values)`.
 pub(crate) fn among(column: &str, values: &[String]) -> Expr {
-    const LIST: usize = 100;
-    if values.len() > LIST {
-        return lit(true);
-    }
     col(column).in_list(
         values
             .iter()

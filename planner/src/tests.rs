@@ -332,13 +332,3 @@ fn coverage_counts_first_paths() {
           TableScan: distributions projection=[path_id, forecast_start_date, model_version, commodity, model_name, is_actuals]
     ");
 }
-
-#[test]
-fn a_long_list_of_names_is_no_filter() {
-    let names = |count: usize| -> Vec<String> { (0..count).map(|i| format!("c{i}")).collect() };
-    assert_eq!(
-        crate::among("c", &names(2)).to_string(),
-        "c IN ([Utf8(\"c0\"), Utf8(\"c1\")])"
-    );
-    assert_eq!(crate::among("c", &names(101)).to_string(), "Boolean(true)");
-}

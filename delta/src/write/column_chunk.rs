@@ -7,18 +7,20 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray};
 use arrow::datatypes::{
     DataType, Date32Type, Float32Type, Float64Type, Int32Type, Int64Type, TimeUnit,
     TimestampMicrosecondType,
 };
 use bytes::Bytes;
-use parquet::basic::{Compression, Encoding, Type, ZstdLevel};
+use parquet::basic::{Compression, Encoding, PageType, Type, ZstdLevel};
 use parquet::column::page::{CompressedPage, Page, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::data_type::ByteArray;
 use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder, PageEncodingStats,
+};
 use parquet::file::statistics::Statistics;
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
@@ -70,6 +72,7 @@ struct Pages {
     encoding: Encoding,
     data_offset: Option<u64>,
     offsets: OffsetIndexBuilder,
+    data_pages: i32,
     rows: u64,
     nulls: u64,
 }
@@ -84,6 +87,7 @@ impl Pages {
             encoding,
             data_offset: None,
             offsets: OffsetIndexBuilder::new(),
+            data_pages: 0,
             rows: 0,
             nulls: 0,
         }
@@ -131,6 +135,7 @@ impl Pages {
         self.offsets.append_row_count(rows as i64);
         let size = i32::try_from(size).map_err(|_| ParquetError::General("page size".into()))?;
         self.offsets.append_offset_and_size(offset as i64, size);
+        self.data_pages += 1;
         self.rows += rows;
         self.nulls += nulls;
         Ok(())
@@ -154,11 +159,22 @@ impl Pages {
         if self.dictionary {
             encodings.push(Encoding::PLAIN);
         }
+        // Without these, readers take a chunk for not wholly dictionary-encoded.
+        let stats = |page_type, encoding, count| PageEncodingStats {
+            page_type,
+            encoding,
+            count,
+        };
+        let dictionary = self
+            .dictionary
+            .then(|| stats(PageType::DICTIONARY_PAGE, Encoding::PLAIN, 1));
+        let data = stats(PageType::DATA_PAGE, self.encoding, self.data_pages);
         let level = ZstdLevel::try_new(ZSTD)?;
         let statistics = statistics(self.column.physical_type(), bounds, self.nulls)?;
         let metadata = ColumnChunkMetaData::builder(self.column)
             .set_compression(Compression::ZSTD(level))
             .set_encodings(encodings)
+            .set_page_encoding_stats(dictionary.into_iter().chain([data]).collect())
             .set_num_values(self.rows as i64)
             .set_total_compressed_size(bytes.len() as i64)
             .set_total_uncompressed_size(self.uncompressed as i64)
@@ -315,6 +331,8 @@ pub(super) struct Floats {
     values: Vec<u8>,
     least: f64,
     greatest: f64,
+    /// Whether there is a NaN: readers disagree on where it stands, so there are no bounds then.
+    unordered: bool,
 }
 
 impl Floats {
@@ -330,39 +348,30 @@ impl Floats {
             values: vec![],
             least: f64::INFINITY,
             greatest: f64::NEG_INFINITY,
+            unordered: false,
         }
     }
 
     pub(super) fn push(&mut self, array: &ArrayRef) {
-        let (least, greatest) = match array.data_type() {
+        let found = match array.data_type() {
             DataType::Float32 => {
                 let array = array.as_primitive::<Float32Type>();
                 self.copy(array, array.values().inner().as_slice(), 4);
-                // A comparison with NaN is false, so NaN is no bound.
-                let valid = array.iter().flatten();
-                let (least, greatest) =
-                    valid.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| {
-                        (
-                            if value < low { value } else { low },
-                            if value > high { value } else { high },
-                        )
-                    });
-                (f64::from(least), f64::from(greatest))
+                extremes(array).map(|(least, greatest)| (f64::from(least), f64::from(greatest)))
             }
             _ => {
                 let array = array.as_primitive::<Float64Type>();
                 self.copy(array, array.values().inner().as_slice(), 8);
-                let valid = array.iter().flatten();
-                valid.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-                    (
-                        if value < low { value } else { low },
-                        if value > high { value } else { high },
-                    )
-                })
+                extremes(array)
             }
         };
-        self.least = self.least.min(least);
-        self.greatest = self.greatest.max(greatest);
+        match found {
+            Some((least, greatest)) => {
+                self.least = self.least.min(least);
+                self.greatest = self.greatest.max(greatest);
+            }
+            None => self.unordered |= array.null_count() < array.len(),
+        }
     }
 
     fn copy(&mut self, array: &dyn Array, bytes: &[u8], width: usize) {
@@ -402,7 +411,8 @@ impl Floats {
         } else {
             self.greatest
         };
-        let bounds = (least <= greatest).then(|| match self.pages.column.physical_type() {
+        let bounded = least <= greatest && !self.unordered;
+        let bounds = bounded.then(|| match self.pages.column.physical_type() {
             Type::FLOAT => (
                 (least as f32).to_le_bytes().to_vec(),
                 (greatest as f32).to_le_bytes().to_vec(),
@@ -414,6 +424,26 @@ impl Floats {
         });
         self.pages.close(bounds, None)
     }
+}
+
+/// The least and the greatest value; `None` without a value, or with a NaN.
+fn extremes<T: ArrowPrimitiveType<Native: PartialOrd>>(
+    array: &PrimitiveArray<T>,
+) -> Option<(T::Native, T::Native)> {
+    let first = array.iter().flatten().next()?;
+    let mut found = (first, first);
+    let mut nan = false;
+    for value in array.iter().flatten() {
+        // Only NaN is not ordered with itself.
+        nan |= value.partial_cmp(&value).is_none();
+        if value < found.0 {
+            found.0 = value;
+        }
+        if value > found.1 {
+            found.1 = value;
+        }
+    }
+    (!nan).then_some(found)
 }
 
 /// One value in Parquet's plain form, a text without its length; `None` is null.

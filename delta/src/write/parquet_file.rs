@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use super::column_chunk::{Codec, Floats, Repeated, ZSTD};
 use crate::error::DeltaError;
-use crate::tables::{distributions, trained_models};
+use crate::tables::{distributions, job_runs, trained_models};
 
 /// Rows after which a row group ends, at the next key. A point read takes one group.
 pub const GROUP_ROWS: usize = 32_000;
@@ -29,9 +29,12 @@ const PAGE_ROWS: usize = 8_000;
 /// Text statistics keep this many characters.
 const TEXT_STATISTICS: usize = 32;
 /// Columns that get no statistics: they are documents, not values.
-const DOCUMENTS: [&str; 2] = [
+const DOCUMENTS: [&str; 5] = [
     trained_models::PARAMETERS,
     trained_models::FITTED_MODEL_JSON,
+    job_runs::ARGUMENTS,
+    job_runs::DATA_VERSIONS,
+    job_runs::TABLE_VERSIONS,
 ];
 
 /// How the Parquet crate writes the columns of the lake's files that have no form of ours, and what

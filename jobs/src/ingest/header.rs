@@ -6,6 +6,7 @@ use almanac_delta::tables::SERIES_BUCKET;
 use almanac_delta::tables::unified_data::{
     CLOSE, COMMODITY, CONTRACT, CURRENCY, DATE, HIGH, IS_ROLL, LOW, OPEN, REGION, UNIT, VOLUME,
 };
+use almanac_udfs::assign::{SLICE, TABLE_ROWS};
 use almanac_udfs::forecasters::nearest;
 use arrow::datatypes::{DataType, Schema};
 
@@ -249,6 +250,11 @@ fn check_name(file: &Path, index: usize, name: &str, known: bool) -> Result<(), 
         "a column needs a name"
     } else if name.eq_ignore_ascii_case(SERIES_BUCKET) {
         "the lake computes that column itself"
+    } else if [SLICE, TABLE_ROWS]
+        .iter()
+        .any(|own| name.eq_ignore_ascii_case(own))
+    {
+        "almanac's plans add a column of that name; load it under another with --map"
     } else if known || is_identifier(name) {
         return Ok(());
     } else {

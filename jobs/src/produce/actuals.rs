@@ -108,6 +108,7 @@ pub(crate) async fn prepare(
         }
     }
     let closed = closed_days(&context.lake, &context.lake.settings().holidays).await?;
+    let oldest = Day::try_from(context.lake.settings().stale_after_days).unwrap_or(Day::MAX);
     let mut actuals = vec![];
     for (commodity, (dates, values)) in series
         .iter()
@@ -122,7 +123,7 @@ pub(crate) async fn prepare(
             if stored.is_some() && !revise {
                 continue;
             }
-            let now = actual(commodity, start, dates, values);
+            let now = actual(commodity, start, dates, values, oldest);
             actuals.extend(now.filter(|now| stored != Some(&now.digest.hex())));
         }
     }
@@ -180,12 +181,22 @@ fn known_until(dates: &[Day], closed: &[Day], trading: bool, end: Day) -> Day {
         .unwrap_or(newest)
 }
 
-/// The window's closes, closed days carrying the close before them.
-fn actual(commodity: &str, start: Day, dates: &[Day], values: &[f64]) -> Option<Actual> {
+/// The window's closes, days without one carrying the close before them. There is no row where that
+/// close would be more than `oldest` days old: a gap in the data is no market that stood still.
+fn actual(
+    commodity: &str,
+    start: Day,
+    dates: &[Day],
+    values: &[f64],
+    oldest: Day,
+) -> Option<Actual> {
     let mut digest = Digest::new();
     let days = (start..start + DAYS as Day)
         .map(|day| {
             let index = dates.partition_point(|date| *date <= day).checked_sub(1)?;
+            if day - dates[index] > oldest {
+                return None;
+            }
             digest.add_f64(values[index]);
             Some(values[index])
         })

@@ -165,7 +165,8 @@ pub async fn revise(
     tally: &mut Tally,
 ) -> Result<(), JobError> {
     // Refuses a changed specification before anything is made with it.
-    anchors(context, production, tally).await?;
+    let models = context.lake.table(TableName::TrainedModels).await?;
+    anchors(context, production, &models).await?;
     let range = production.range(production.start, production.end);
     // What an earlier run left between the two tables.
     points::settle(context, production, &range, tally).await?;

@@ -107,11 +107,12 @@ pub async fn chunk(
     tally: &mut Tally,
 ) -> Result<(), JobError> {
     loop {
-        // Again after a lost race: the winner may have trained the first model of a cadence.
-        let anchors = &anchors(context, production, tally).await?;
         let planning = Planning::begin(context);
         let data = context.lake.table(TableName::UnifiedData).await?;
         let models = context.lake.table(TableName::TrainedModels).await?;
+        // On the snapshot that is committed on, and again after a lost race: the winner may have
+        // trained the first model of a cadence.
+        let anchors = &anchors(context, production, &models).await?;
         pin(tally, &[&data, &models]);
         let due = due_on(context, production, chunk, anchors, only, &models).await?;
         planning.end(context, tally);

@@ -249,6 +249,32 @@ fn values_that_are_no_numbers_give_no_wrong_bounds() {
     assert_eq!(infinite["nullCount"]["v"], json!(0));
     let only_nan = stats(&written(&[column(vec![f64::NAN])]));
     assert_eq!(only_nan["maxValues"], json!({}));
+    // Some readers put NaN above all numbers: a bound beside it would hide it from them.
+    let mixed = written(&[column(vec![1.0, 2.0]), column(vec![f64::NAN, 3.0])]);
+    assert_eq!(stats(&mixed)["maxValues"], json!({}));
+    let chunk = chunk(&metadata(&mixed), 0, "v").clone();
+    assert!(
+        !chunk
+            .statistics()
+            .is_some_and(|found| found.min_bytes_opt().is_some())
+    );
+}
+
+#[test]
+fn a_bound_of_zero_holds_both_zeros() {
+    let column = |values: Vec<f64>| batch(vec![("v", Arc::new(Float64Array::from(values)))]);
+    for (values, lower, upper) in [
+        (vec![0.0, 1.0], -0.0_f64, 1.0_f64),
+        (vec![-1.0, -0.0], -1.0, 0.0),
+    ] {
+        let metadata = metadata(&written(&[column(values)]));
+        let Some(Statistics::Double(found)) = chunk(&metadata, 0, "v").statistics() else {
+            panic!("a column of numbers has bounds");
+        };
+        let bits = |value: Option<&f64>| value.map(|value| value.to_bits());
+        assert_eq!(bits(found.min_opt()), Some(lower.to_bits()));
+        assert_eq!(bits(found.max_opt()), Some(upper.to_bits()));
+    }
 }
 
 fn key(id: i32, rows: usize) -> RecordBatch {
