@@ -7,9 +7,14 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use almanac_delta::{Lake, StoreLocation, TableName, TableSnapshot};
+use almanac_delta::rows::{read_files, write_rows};
+use almanac_delta::{
+    Claim, CommitKind, CommitOutcome, CommitRequest, Lake, StoreLocation, TableName, TableSnapshot,
+};
+use arrow::array::{Date32Array, RecordBatch};
+use chrono::NaiveDate;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -344,6 +349,38 @@ impl TestLake {
                 fs::remove_file(path).expect("a commit is removed");
             }
         }
+    }
+
+    /// Gives every stored model another training date, which no job would do.
+    pub fn backdate_models(&self, training_date: NaiveDate) {
+        runtime().block_on(async {
+            let location = StoreLocation::new(self.root().to_str().expect("a path of text"));
+            let lake = Lake::open(&location).await.expect("the lake opens");
+            let table = lake.table(TableName::TrainedModels).await;
+            let table = table.expect("the table opens");
+            let rows = read_files(&lake, table.def(), table.files()).await;
+            let rows = rows.expect("its rows");
+            let dates = vec![training_date.to_epoch_days(); rows.num_rows()];
+            let mut columns = rows.columns().to_vec();
+            let index = rows.schema().index_of("training_date").expect("a column");
+            columns[index] = Arc::new(Date32Array::from(dates));
+            let rows = RecordBatch::try_new(rows.schema(), columns).expect("the same columns");
+            let adds = write_rows(&lake, table.def(), &rows).await;
+            let request = CommitRequest {
+                operation: CommitKind::Replace,
+                adds: adds.expect("files are written"),
+                removes: table.files().to_vec(),
+                claims: vec![Claim::rewrite(TableName::TrainedModels)],
+                run_id: "backdated".to_owned(),
+                attempt_id: "backdated".to_owned(),
+                new_columns: vec![],
+            };
+            let outcome = table.commit(request).await.expect("a commit");
+            assert!(
+                matches!(outcome, CommitOutcome::Committed { .. }),
+                "{outcome:?}"
+            );
+        });
     }
 
     /// Every file below the root of the lake, as paths from it.

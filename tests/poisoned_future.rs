@@ -206,3 +206,28 @@ fn a_forecast_says_the_newest_date_that_reached_it() {
         assert_eq!(rows[0].cutoff, Some(wanted), "{key:?}");
     }
 }
+
+#[test]
+fn a_model_that_saw_the_day_it_forecasts_stops_the_job() {
+    let lake = lake_of(&clean());
+    let shape = "--commodity Coffee --models naive --frequency annually --model-version v1";
+    lake.job(&format!("train {shape} --start {D} --end {D}"));
+    lake.backdate_models(day("2021-03-01"));
+    let versions = lake.data_versions();
+    for command in ["forecast", "backfill"] {
+        let line = format!("{command} {shape} --start 2021-03-01 --end 2021-03-03 --paths 20");
+        let output = lake.run(&line).expect(2);
+        for named in [
+            "Coffee naive 2021-03-01",
+            "Coffee naive 2021-03-03",
+            "3 forecasts",
+        ] {
+            assert!(output.stderr.contains(named), "{output}");
+        }
+        assert_eq!(lake.data_versions(), versions);
+    }
+    // The day after all that the model saw is forecast as ever.
+    lake.job(&format!(
+        "forecast {shape} --start {D} --end {D} --paths 20"
+    ));
+}

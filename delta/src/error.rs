@@ -236,7 +236,7 @@ impl DeltaError {
                 "free some space and run again; what is committed stays, `almanac vacuum` removes what was not".to_owned(),
             ),
             Self::RetentionTooShort { minimum_hours, .. } => Some(format!(
-                "use at least {minimum_hours} hours, or turn the check off if no job is running"
+                "use at least {minimum_hours} hours: a job that still runs may need younger files"
             )),
             Self::Schema { .. }
             | Self::Corrupt { .. }

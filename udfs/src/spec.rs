@@ -16,7 +16,7 @@ pub enum Regions {
     /// Their mean.
     #[default]
     Mean,
-    /// The value of the first region by name.
+    /// The value of the region `ALL`, else of the first region by name.
     First,
     /// One covariate for each region, named `column@region`.
     Pivot,
