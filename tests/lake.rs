@@ -119,6 +119,23 @@ impl Running {
         let _ = self.child.kill();
     }
 
+    /// Stops it where it is.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([format!("-{name}"), self.child.id().to_string()])
+            .status();
+        assert!(sent.expect("`kill` runs").success(), "SIG{name} is sent");
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child

@@ -23,6 +23,7 @@ mod fail_open;
 mod help;
 mod init;
 mod late_data;
+mod long_log;
 mod many_units;
 mod names;
 mod one_result;

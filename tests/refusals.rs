@@ -174,3 +174,23 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
         .refusal();
     assert!(error.contains("50") && error.contains("60"), "{error}");
 }
+
+#[test]
+fn too_little_memory_is_refused_naming_who_needed_it_and_commits_nothing() {
+    let lake = TestLake::of(&Market::usual("Coffee", 122));
+    let request = REQUEST.replace(",mean", "");
+    lake.job(&format!("train {request}"));
+    let versions = lake.data_versions();
+    let forecast = format!("forecast {request} --paths 50");
+    // Enough to plan and to read the history, too little for open files of two tables.
+    let (error, hint) = lake
+        .run(&format!("--threads 1 --memory-limit-mib 14 {forecast}"))
+        .refusal();
+    assert!(
+        error.contains("memory") && error.contains("failed for WriteTables"),
+        "{error}"
+    );
+    assert!(hint.contains("--memory-limit-mib"), "{hint}");
+    assert_eq!(lake.data_versions(), versions);
+    assert_eq!(lake.job(&forecast).forecasts(), [5, 0, 0]);
+}

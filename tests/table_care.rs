@@ -253,17 +253,118 @@ fn a_retention_under_seven_days_is_refused() {
 }
 
 #[test]
-fn vacuum_during_a_backfill_loses_nothing() {
+fn vacuum_during_a_backfill_removes_old_orphans_and_nothing_else() {
+    let line = backfill("2021-05-25", "2021-08-31");
     let lake = fragmented();
-    let mut backfill_running = lake.start(&backfill("2021-05-25", "2021-06-20"));
-    let mut vacuums = 0;
-    while !backfill_running.has_ended() {
-        lake.run("vacuum").expect(0);
-        vacuums += 1;
+    let undisturbed = lake.copy();
+    undisturbed.job(&line);
+
+    // Orphans of every kind, left by real crashes and an optimize.
+    lake.configure(
+        "[models.heavy]\nfamily = \"drill\"\n[models.heavy.params]\nmode = \"big_state\"\nbytes = 1500000\n\
+         [models.heavier]\nfamily = \"drill\"\n[models.heavier.params]\nmode = \"big_state\"\nbytes = 1600000\n",
+    );
+    let train = |model: &str| {
+        format!(
+            "train --commodity Coffee --models {model} --start 2021-05-01 --end 2021-05-03 --frequency monthly --model-version v1"
+        )
+    };
+    let own = |folder: &str| -> BTreeSet<PathBuf> {
+        let files = lake.files().into_iter();
+        files.filter(|path| path.starts_with(folder)).collect()
+    };
+    lake.job(&train("heavy"));
+    let states = own("_almanac/states");
+    assert!(!states.is_empty());
+    lake.crash("before_commit:forecast/trained_models", &train("heavier"));
+    lake.crash(
+        "before_commit:forecast/distributions",
+        &backfill("2021-09-01", "2021-09-04"),
+    );
+    lake.run("optimize").expect(0);
+    let mut doomed = BTreeSet::new();
+    for (kind, least, orphans) in [
+        (
+            "states",
+            1,
+            own("_almanac/states")
+                .difference(&states)
+                .cloned()
+                .collect(),
+        ),
+        ("manifests", 2, own("_almanac/manifests")),
+        (
+            "data files",
+            20,
+            data_files(&lake.root())
+                .difference(&live_files(&lake))
+                .cloned()
+                .collect::<BTreeSet<PathBuf>>(),
+        ),
+    ] {
+        assert!(orphans.len() >= least, "{kind}: {orphans:?}");
+        doomed.extend(orphans);
     }
-    println!("{vacuums} vacuums while the backfill ran");
-    backfill_running.wait().expect(0);
-    assert_whole(&lake, &all_keys("2021-06-20"), 500);
+    age(&files_below(&lake.root()), 8);
+    let models = lake.models();
+    let before: BTreeSet<PathBuf> = lake.files().into_iter().collect();
+
+    // The backfill is stopped while it holds paths that no log knows of yet.
+    let mut running = lake.start(&line);
+    let uncommitted = loop {
+        assert!(
+            !running.has_ended(),
+            "it was never seen between write and commit"
+        );
+        if data_files(&lake.root())
+            .iter()
+            .any(|path| !before.contains(path))
+        {
+            running.pause();
+            let live = live_files(&lake);
+            let mut fresh = data_files(&lake.root());
+            fresh.retain(|path| !before.contains(path) && !live.contains(path));
+            if fresh
+                .iter()
+                .any(|path| path.starts_with("forecast/distributions"))
+            {
+                break fresh;
+            }
+            running.resume();
+        }
+    };
+    lake.run("vacuum").expect(0);
+    let after: BTreeSet<PathBuf> = lake.files().into_iter().collect();
+    let removed: BTreeSet<PathBuf> = before.difference(&after).cloned().collect();
+    assert_eq!(removed, doomed);
+    assert!(uncommitted.is_subset(&after), "{uncommitted:?}");
+    println!(
+        "vacuum removed {} old orphans beside {} fresh files",
+        removed.len(),
+        uncommitted.len()
+    );
+
+    running.resume();
+    while !running.has_ended() {
+        lake.run("vacuum").expect(0);
+    }
+    running.wait().expect(0);
+    assert!(
+        uncommitted.is_subset(&live_files(&lake)),
+        "they are committed"
+    );
+    assert_whole(&lake, &all_keys("2021-08-31"), 500);
+    assert_same(
+        &bits(&lake.paths()),
+        &bits(&undisturbed.paths()),
+        "paths beside vacuums",
+    );
+    let left = lake.models();
+    assert!(
+        models
+            .iter()
+            .all(|(key, model)| left.get(key) == Some(model))
+    );
 }
 
 /// Makes files look this many days older than they are.
@@ -371,6 +472,37 @@ fn a_manifest_whose_files_were_removed_is_not_believed() {
     }
     lake.job(&backfill("2021-05-01", "2021-05-06"));
     assert_whole(&lake, &all_keys("2021-05-06"), 500);
+}
+
+#[test]
+fn manifests_that_cannot_be_read_are_named_and_their_slices_run_again() {
+    let base = TestLake::of(&market());
+    let line = backfill("2021-05-01", "2021-05-06");
+    base.crash("before_commit:forecast/distributions", &line);
+    let manifests = |lake: &TestLake| files_below(&lake.root().join("_almanac/manifests"));
+    assert!(!manifests(&base).is_empty(), "the crash left no manifest");
+    let damages: [fn(&[u8]) -> Vec<u8>; 3] = [
+        |_| vec![],
+        |body| body[..body.len() / 2].to_vec(),
+        |body| body.iter().map(|byte| byte ^ 0x80).collect(),
+    ];
+    for damage in damages {
+        let lake = base.copy();
+        for path in manifests(&lake) {
+            std::fs::write(&path, damage(&std::fs::read(&path).unwrap())).unwrap();
+        }
+        let names = manifests(&lake);
+        let output = lake.run(&format!("--json {line}")).expect(0);
+        for path in names {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(
+                output.stderr.contains(name),
+                "{name} is not named: {output}"
+            );
+        }
+        assert_whole(&lake, &all_keys("2021-05-06"), 500);
+        assert_eq!(manifests(&lake), Vec::<PathBuf>::new());
+    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! Removing what nothing refers to any more: data files, manifests, payloads, states.
+//! Removing what nothing refers to any more: data files, manifests, payloads, states, old logs.
 //!
 //! [`vacuum`] is the only thing that deletes data files, [`sweep`] the only thing that deletes
-//! objects of the lake's own. Both go by age first: whatever is younger than the retention stays,
-//! because a running job may be about to refer to it.
+//! objects of the lake's own, [`trim_log`] the only thing that deletes from a log. All go by age
+//! first: whatever is younger than the retention stays, because a running job may be about to
+//! refer to it.
 
 mod stored_file;
 
@@ -15,6 +16,7 @@ use chrono::{DateTime, Utc};
 use deltalake::kernel::Action;
 use deltalake::parquet::arrow::ProjectionMask;
 use deltalake::parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use deltalake::table::config::TablePropertiesExt as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
@@ -55,6 +57,18 @@ pub struct VacuumReport {
     pub dry_run: bool,
 }
 
+/// What [`trim_log`] removed, or would remove.
+#[must_use]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct LogReport {
+    /// Commits and checkpoints removed, from the lake root, sorted.
+    pub files: Vec<String>,
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// Whether nothing was really removed.
+    pub dry_run: bool,
+}
+
 /// What [`sweep`] removed, or would remove.
 #[must_use]
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -74,7 +88,7 @@ pub struct SweepReport {
 /// Deletes the data files of a table that no version inside the retention needs, orphans of failed
 /// jobs included.
 ///
-/// Judges by the newest version, whatever `snapshot` is pinned to; the log is never touched and
+/// Judges by the newest version, whatever `snapshot` is pinned to; the log is not touched and
 /// nothing is committed. A retention below [`MINIMUM_RETENTION`] is refused unless
 /// `enforce_minimum` is off.
 pub async fn vacuum(
@@ -124,6 +138,98 @@ pub async fn vacuum(
         kept_young,
         dry_run,
     })
+}
+
+/// Deletes the commits and checkpoints of a table before the newest checkpoint on which every
+/// version inside the retention stands.
+///
+/// Goes by the longer one of `retention` and the table's own `delta.logRetentionDuration` (30 days
+/// in a new lake), and leaves a log alone whose table says so. Older versions can then no longer be
+/// read, and the history ends there.
+pub async fn trim_log(
+    snapshot: &TableSnapshot,
+    retention: Duration,
+    dry_run: bool,
+) -> Result<LogReport, DeltaError> {
+    let mut report = LogReport {
+        dry_run,
+        ..LogReport::default()
+    };
+    let newest = snapshot.newest().await?;
+    let config = newest.state().table_config();
+    if !config.enable_expired_log_cleanup() {
+        return Ok(report);
+    }
+    let cutoff = cutoff(retention.max(config.log_retention_duration()));
+    let folder = newest.def().folder;
+    let store = newest.log().object_store(None);
+    let log: Vec<(u64, LogFile, ObjectMeta)> = list(&store, Some("_delta_log"), folder)
+        .await?
+        .into_iter()
+        .filter_map(|object| {
+            let (version, kind) = log_file(object.location.filename()?)?;
+            Some((version, kind, object))
+        })
+        .collect();
+    // The version before the first young commit was the newest one at the cutoff.
+    let first_needed = log
+        .iter()
+        .filter(|(_, kind, object)| *kind == LogFile::Commit && object.last_modified >= cutoff)
+        .map(|(version, _, _)| version.saturating_sub(1))
+        .min()
+        .unwrap_or(newest.version());
+    let base = log
+        .iter()
+        .filter(|(version, kind, _)| *kind == LogFile::Checkpoint && *version <= first_needed)
+        .map(|(version, _, _)| *version)
+        .max();
+    let Some(base) = base else {
+        return Ok(report);
+    };
+    let stale: Vec<ObjectMeta> = log
+        .into_iter()
+        .filter(|(version, _, object)| *version < base && object.last_modified < cutoff)
+        .map(|(_, _, object)| object)
+        .collect();
+    if stale.is_empty() {
+        return Ok(report);
+    }
+    // A checkpoint that cannot be read must not be the first thing that is left.
+    newest.at(base).await?;
+    if !dry_run {
+        delete(&store, &stale, folder).await?;
+    }
+    report.bytes = stale.iter().map(|object| object.size).sum();
+    report.files = stale
+        .iter()
+        .map(|object| format!("{folder}/{}", object.location))
+        .collect();
+    report.files.sort_unstable();
+    Ok(report)
+}
+
+/// What a file in a log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LogFile {
+    Commit,
+    /// A checkpoint in one file, as almanac writes them.
+    Checkpoint,
+    /// A part of a checkpoint, or a checksum.
+    Other,
+}
+
+/// The version that a file of the log is about.
+fn log_file(name: &str) -> Option<(u64, LogFile)> {
+    let (version, rest) = name.split_once('.')?;
+    let kind = match rest {
+        "json" => LogFile::Commit,
+        "checkpoint.parquet" => LogFile::Checkpoint,
+        "crc" => LogFile::Other,
+        _ if rest.starts_with("checkpoint.") => LogFile::Other,
+        _ => return None,
+    };
+    let digits = version.len() == 20 && version.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| Some((version.parse().ok()?, kind)))?
 }
 
 /// Deletes manifests and payloads older than the retention, and states older than the retention

@@ -107,7 +107,7 @@ impl Manifest {
     /// Puts the manifest unless there is one already; either way returns the one that counts.
     ///
     /// # Errors
-    /// When the store does not answer, or a stored manifest cannot be read.
+    /// When the store does not answer, or refuses the manifest without having another.
     pub async fn put(&self, store: &dyn ObjectStore, root: &Path) -> Result<Self, DeltaError> {
         const TRIES: usize = 5;
         let path = Self::path(root, &self.slice);
@@ -130,7 +130,8 @@ impl Manifest {
                     return Ok(self.clone());
                 }
                 Err(object_store::Error::AlreadyExists { .. }) => {
-                    // It may be swept between the refusal and the read: then it is ours to put again.
+                    // It may be swept between the refusal and the read, or be unreadable: then it is ours
+                    // to put again.
                     if let Some(first) = Self::get(store, root, &self.slice).await? {
                         return Ok(first);
                     }
@@ -140,14 +141,19 @@ impl Manifest {
         }
         Err(DeltaError::Corrupt {
             what: path.to_string(),
-            reason: "the manifest is refused as existing, and cannot be read".to_owned(),
+            reason: "it is refused as existing, and is not there when it is read".to_owned(),
         })
     }
 
-    /// The manifest of a slice, if there is one.
+    /// The manifest of a slice, if there is one that can be read.
+    ///
+    /// One that cannot (cut short by a power cut, of another format or slice) says nothing about
+    /// any file, and while it stands none can take its place: it is removed, and a warning names
+    /// it. Should a readable one have taken its place in the meantime, its slice runs once more;
+    /// that costs work and never a row, since a job commits the files of one manifest only.
     ///
     /// # Errors
-    /// When the store does not answer, or the manifest is of another format.
+    /// When the store does not answer.
     pub async fn get(
         store: &dyn ObjectStore,
         root: &Path,
@@ -160,20 +166,30 @@ impl Manifest {
             Err(source) => Err(source),
         };
         let body = body.map_err(|source| DeltaError::store(format!("read {path}"), source))?;
-        let manifest: Self = serde_json::from_slice(&body).map_err(|source| DeltaError::Json {
-            what: format!("manifest {path}"),
-            source,
-        })?;
-        if manifest.format != FORMAT {
-            return Err(DeltaError::Corrupt {
-                what: path.to_string(),
-                reason: format!(
-                    "manifest format {}, this build reads {FORMAT}",
-                    manifest.format
-                ),
-            });
+        let reason = match Self::parse(&body, slice) {
+            Ok(manifest) => return Ok(Some(manifest)),
+            Err(reason) => reason,
+        };
+        tracing::warn!(manifest = %path, reason, "a manifest cannot be read: it is removed, and its slice runs again");
+        match store.delete(&path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(DeltaError::store(format!("remove {path}"), source)),
         }
-        Ok(Some(manifest))
+    }
+
+    /// The manifest in `body`, or why there is none of `slice` in it.
+    fn parse(body: &[u8], slice: &str) -> Result<Self, String> {
+        let manifest: Self = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        if manifest.format != FORMAT {
+            return Err(format!(
+                "it is of format {}, this build reads {FORMAT}",
+                manifest.format
+            ));
+        }
+        if manifest.slice != slice {
+            return Err(format!("it is of slice `{}`", manifest.slice));
+        }
+        Ok(manifest)
     }
 
     /// Whether every file that it names is still there.

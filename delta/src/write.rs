@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchema, DFSchemaRef, DataFusionError, Result};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
@@ -258,12 +259,15 @@ impl ExecutionPlan for WriteExec {
         let store = context
             .runtime_env()
             .object_store(ObjectStoreUrl::parse(&spec.store_url)?)?;
+        let memory = MemoryConsumer::new(format!("WriteTables[{partition}]"))
+            .register(context.memory_pool());
         let external = |error: crate::DeltaError| DataFusionError::External(Box::new(error));
         let written = async move {
             let root = Path::parse(&spec.root)?;
             let mut writer = SliceWriter::new(Arc::clone(&spec), Arc::clone(&store), root.clone());
             while let Some(batch) = input.next().await {
                 writer.write(&batch?).await.map_err(external)?;
+                memory.try_resize(writer.memory())?;
             }
             let (mut slices, mut rows) = (vec![], vec![]);
             if let Some(manifest) = writer.finish().await.map_err(external)? {

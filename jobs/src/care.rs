@@ -190,7 +190,7 @@ fn sorted(snapshot: &TableSnapshot, rows: &RecordBatch) -> Result<RecordBatch, J
     take_record_batch(rows, &moved).map_err(failed)
 }
 
-/// Removes files that no version within the retention needs.
+/// Removes files that no version within the retention needs, and logs of versions before it.
 pub async fn vacuum(
     context: &Context,
     retention_hours: u64,
@@ -201,17 +201,31 @@ pub async fn vacuum(
     for table in TableName::ALL {
         let snapshot = context.lake.table(table).await?;
         let report = care::vacuum(&snapshot, retention, dry_run, true).await?;
-        results.push(json!({"table": report.table, "files": report.files.len(), "bytes": report.bytes, "removed": report.files}));
+        let log = care::trim_log(&snapshot, retention, dry_run).await?;
+        let (files, log_files) = (report.files.len(), log.files.len());
+        let removed = [report.files, log.files].concat();
+        results.push(json!({
+            "table": report.table, "files": files, "log_files": log_files,
+            "bytes": report.bytes + log.bytes, "removed": removed,
+        }));
     }
     let swept = care::sweep(&context.lake, retention, dry_run).await?;
     let objects = swept.manifests.len() + swept.payloads.len() + swept.states.len();
-    results.push(json!({"table": "_almanac", "files": objects, "bytes": swept.bytes}));
+    let removed = [swept.manifests, swept.payloads, swept.states].concat();
+    results.push(json!({
+        "table": "_almanac", "files": objects, "log_files": 0, "bytes": swept.bytes, "removed": removed,
+    }));
     let title = if dry_run {
         "would be removed"
     } else {
         "removed"
     };
-    table_of(context, title, &["table", "files", "bytes"], results)
+    table_of(
+        context,
+        title,
+        &["table", "files", "log_files", "bytes"],
+        results,
+    )
 }
 
 /// Shows a table's versions.

@@ -102,7 +102,7 @@ pub enum Command {
     /// Merge small data files
     #[command(after_help = "Example:\n  almanac optimize distributions")]
     Optimize(OptimizeArgs),
-    /// Remove files that no version within the retention needs
+    /// Remove files that no version within the retention needs, and logs older than 30 days
     #[command(after_help = "Example:\n  almanac vacuum --dry-run")]
     Vacuum(VacuumArgs),
     /// Show a table's versions

@@ -20,6 +20,7 @@ use arrow::datatypes::{
 use async_stream::try_stream;
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -136,6 +137,7 @@ impl RowOperator for AssignUnits {
         &self,
         mut input: SendableRecordBatchStream,
         output: SchemaRef,
+        memory: MemoryReservation,
     ) -> Result<SendableRecordBatchStream> {
         let schema = Arc::clone(&output);
         let operator = self.clone();
@@ -148,13 +150,19 @@ impl RowOperator for AssignUnits {
                 }
                 if slice.is_none() {
                     let opened = SliceUnits::open(&operator, &batch, Arc::clone(&schema))?;
-                    yield opened.headers(&operator)?;
+                    memory.try_resize(opened.size() + opened.header_size())?;
+                    yield opened.headers()?;
+                    memory.try_resize(opened.size())?;
                     slice = Some(opened);
                 }
                 if let Some(slice) = &mut slice {
-                    for rows in slice.rows(&batch)? {
-                        yield rows;
+                    let parts = slice.pair(&batch)?;
+                    let paired = parts.iter().map(Pairs::size).sum::<usize>();
+                    memory.try_resize(slice.size() + batch.get_array_memory_size() + paired)?;
+                    for pairs in parts {
+                        yield slice.rows(&batch, pairs)?;
                     }
+                    memory.try_resize(slice.size())?;
                 }
             }
             if let Some(slice) = slice {
@@ -168,9 +176,12 @@ impl RowOperator for AssignUnits {
 /// The units of the one slice that a partition holds.
 struct SliceUnits {
     id: i32,
-    units: Vec<Unit>,
+    operator: AssignUnits,
+    /// Which of the operator's units are of this slice, in the payload's order.
+    own: Vec<usize>,
     /// Key columns of the units: series_bucket … training_date.
     keys: Vec<ArrayRef>,
+    /// Indexes into `own`.
     by_commodity: HashMap<String, Vec<u32>>,
     schema: SchemaRef,
     scanned_rows: i64,
@@ -180,25 +191,36 @@ struct SliceUnits {
 /// Rows of a batch are emitted once there are this many.
 const BATCH: usize = 8192;
 
+/// Which unit sees which row of a batch.
+#[derive(Debug, Default)]
+struct Pairs {
+    units: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+impl Pairs {
+    fn size(&self) -> usize {
+        (self.units.capacity() + self.rows.capacity()) * size_of::<u32>()
+    }
+}
+
 impl SliceUnits {
     fn open(operator: &AssignUnits, first: &RecordBatch, schema: SchemaRef) -> Result<Self> {
         let id = slice_ids(first)?.value(0);
-        let units: Vec<Unit> = operator
-            .units
-            .iter()
-            .filter(|unit| unit.slice == id)
-            .cloned()
+        let all = &operator.units;
+        let own: Vec<usize> = (0..all.len())
+            .filter(|index| all[*index].slice == id)
             .collect();
-        if units.is_empty() {
+        if own.is_empty() {
             return exec_err!("slice {id} has rows but no units");
         }
+        let units = || own.iter().map(|index| &all[*index]);
         let text = |of: fn(&Unit) -> &str| -> ArrayRef {
-            Arc::new(StringArray::from_iter_values(units.iter().map(of)))
+            Arc::new(StringArray::from_iter_values(units().map(of)))
         };
         let keys: Vec<ArrayRef> = vec![
             Arc::new(
-                units
-                    .iter()
+                units()
                     .map(|unit| unit.series_bucket)
                     .collect::<Int32Array>(),
             ),
@@ -206,14 +228,13 @@ impl SliceUnits {
             text(|unit| &unit.model_name),
             text(|unit| &unit.model_version),
             Arc::new(
-                units
-                    .iter()
+                units()
                     .map(|unit| Some(unit.training_date))
                     .collect::<Date32Array>(),
             ),
         ];
         let mut by_commodity: HashMap<String, Vec<u32>> = HashMap::new();
-        for (index, unit) in (0..).zip(&units) {
+        for (index, unit) in (0..).zip(units()) {
             by_commodity
                 .entry(unit.commodity.clone())
                 .or_default()
@@ -221,7 +242,8 @@ impl SliceUnits {
         }
         Ok(Self {
             id,
-            units,
+            operator: operator.clone(),
+            own,
             keys,
             by_commodity,
             schema,
@@ -230,32 +252,63 @@ impl SliceUnits {
         })
     }
 
+    fn unit(&self, index: u32) -> &Unit {
+        &self.operator.units[self.own[index as usize]]
+    }
+
+    fn units(&self) -> impl Iterator<Item = &Unit> {
+        self.own.iter().map(|index| &self.operator.units[*index])
+    }
+
+    /// Bytes that it holds beside the plan's payload.
+    fn size(&self) -> usize {
+        let keys = self.keys.iter().map(|key| key.get_array_memory_size());
+        let names = self.by_commodity.iter().map(|(name, units)| {
+            size_of::<(String, Vec<u32>)>() + name.capacity() + units.capacity() * size_of::<u32>()
+        });
+        keys.chain(names).sum::<usize>() + self.own.capacity() * size_of::<usize>()
+    }
+
+    /// Bytes of [`Self::headers`], near enough to ask for them before they are made.
+    fn header_size(&self) -> usize {
+        let closed = self.operator.closed.len();
+        self.units()
+            .map(|unit| {
+                let days = match unit.wanted.len() {
+                    0 => 0,
+                    wanted => wanted + closed,
+                };
+                unit.spec.len()
+                    + unit.state.as_ref().map_or(0, String::len)
+                    + days * size_of::<Day>()
+            })
+            .sum()
+    }
+
     /// One row for each unit, in the payload's order: the order of the groups, and so of the output.
-    fn headers(&self, operator: &AssignUnits) -> Result<RecordBatch> {
-        let count = self.units.len();
-        let all = UInt32Array::from_iter_values(0..u32::try_from(count).unwrap_or(u32::MAX));
+    fn headers(&self) -> Result<RecordBatch> {
+        let all =
+            UInt32Array::from_iter_values(0..u32::try_from(self.own.len()).unwrap_or(u32::MAX));
         let dates = |list: Vec<Option<Vec<Option<Day>>>>| -> ArrayRef {
             Arc::new(ListArray::from_iter_primitive::<Date32Type, _, _>(list))
         };
         let wanted = dates(
-            self.units
-                .iter()
+            self.units()
                 .map(|unit| Some(unit.wanted.iter().copied().map(Some).collect()))
                 .collect(),
         );
-        let closed_days: Vec<Option<Day>> = operator.closed.iter().copied().map(Some).collect();
+        let closed_days: Vec<Option<Day>> =
+            self.operator.closed.iter().copied().map(Some).collect();
         let closed = dates(
-            self.units
-                .iter()
+            self.units()
                 .map(|unit| (!unit.wanted.is_empty()).then(|| closed_days.clone()))
                 .collect(),
         );
         let specs: ArrayRef = Arc::new(StringArray::from_iter_values(
-            self.units.iter().map(|unit| &unit.spec),
+            self.units().map(|unit| &unit.spec),
         ));
         let states: ArrayRef = Arc::new(
-            self.units
-                .iter()
+            self.units()
                 .map(|unit| unit.state.as_deref())
                 .collect::<StringArray>(),
         );
@@ -270,8 +323,8 @@ impl SliceUnits {
         )
     }
 
-    /// The rows of a batch, once for each unit that may see them.
-    fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
+    /// Counts the rows of a batch, and pairs them with the units that may see them.
+    fn pair(&mut self, batch: &RecordBatch) -> Result<Vec<Pairs>> {
         if slice_ids(batch)?.iter().any(|id| id != Some(self.id)) {
             return exec_err!(
                 "a partition holds rows of two slices, {} and another",
@@ -293,28 +346,28 @@ impl SliceUnits {
             .sum::<i64>();
         self.scanned_newest = self.scanned_newest.max(arrow::compute::max(dates));
 
-        let mut pairs: (Vec<u32>, Vec<u32>) = (vec![], vec![]);
-        let mut batches = vec![];
+        let mut pairs = Pairs::default();
+        let mut parts = vec![];
         for (commodity, indexes) in &self.by_commodity_in(commodities) {
             for unit_index in &self.by_commodity[*commodity] {
-                let unit = &self.units[*unit_index as usize];
+                let unit = self.unit(*unit_index);
                 for row in indexes {
                     let date = dates.value(*row as usize);
                     let useful = closes.is_valid(*row as usize) || !unit.covariates.is_empty();
                     if useful && date >= unit.from && date < unit.until {
-                        pairs.0.push(*unit_index);
-                        pairs.1.push(*row);
+                        pairs.units.push(*unit_index);
+                        pairs.rows.push(*row);
                     }
                 }
-                if pairs.0.len() >= BATCH {
-                    batches.push(self.paired(batch, std::mem::take(&mut pairs))?);
+                if pairs.rows.len() >= BATCH {
+                    parts.push(std::mem::take(&mut pairs));
                 }
             }
         }
-        if !pairs.0.is_empty() {
-            batches.push(self.paired(batch, pairs)?);
+        if !pairs.rows.is_empty() {
+            parts.push(pairs);
         }
-        Ok(batches)
+        Ok(parts)
     }
 
     /// Rows of each commodity that has units here, commodities in the order of their first row.
@@ -335,13 +388,13 @@ impl SliceUnits {
         found
     }
 
-    fn paired(
-        &self,
-        batch: &RecordBatch,
-        (units, rows): (Vec<u32>, Vec<u32>),
-    ) -> Result<RecordBatch> {
-        let covariates = self.covariates(batch, &units, &rows)?;
-        let (units, rows) = (UInt32Array::from(units), UInt32Array::from(rows));
+    /// The paired rows of a batch, each with the keys of its unit.
+    fn rows(&self, batch: &RecordBatch, pairs: Pairs) -> Result<RecordBatch> {
+        let covariates = self.covariates(batch, &pairs)?;
+        let (units, rows) = (
+            UInt32Array::from(pairs.units),
+            UInt32Array::from(pairs.rows),
+        );
         let taken = |name: &str| -> Result<ArrayRef> {
             Ok(take(
                 batch.column(batch.schema_ref().index_of(name)?),
@@ -356,23 +409,24 @@ impl SliceUnits {
         )
     }
 
-    fn covariates(&self, batch: &RecordBatch, units: &[u32], rows: &[u32]) -> Result<ArrayRef> {
-        if units
+    fn covariates(&self, batch: &RecordBatch, pairs: &Pairs) -> Result<ArrayRef> {
+        if pairs
+            .units
             .iter()
-            .all(|unit| self.units[*unit as usize].covariates.is_empty())
+            .all(|unit| self.unit(*unit).covariates.is_empty())
         {
-            return Ok(new_null_array(&covariates_type(), units.len()));
+            return Ok(new_null_array(&covariates_type(), pairs.units.len()));
         }
         let mut columns: HashMap<&str, ArrayRef> = HashMap::new();
-        for name in self.units.iter().flat_map(|unit| &unit.covariates) {
+        for name in self.units().flat_map(|unit| &unit.covariates) {
             columns.insert(
                 name,
                 Arc::clone(batch.column(batch.schema_ref().index_of(name)?)),
             );
         }
         let mut lists = ListBuilder::new(Float64Builder::new());
-        for (unit, row) in units.iter().zip(rows) {
-            let names = &self.units[*unit as usize].covariates;
+        for (unit, row) in pairs.units.iter().zip(&pairs.rows) {
+            let names = &self.unit(*unit).covariates;
             for name in names {
                 let column = columns[name.as_str()].as_primitive::<Float64Type>();
                 let row = *row as usize;

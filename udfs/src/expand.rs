@@ -10,13 +10,13 @@ use arrow::array::{
     RecordBatch, StringArray, StructArray, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::concat_batches;
 use arrow::datatypes::{
     DataType, Date32Type, Field, Fields, Int32Type, Int64Type, Schema, SchemaRef,
 };
 use async_stream::try_stream;
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -122,24 +122,41 @@ impl RowOperator for ExpandPaths {
         &self,
         mut input: SendableRecordBatchStream,
         output: SchemaRef,
+        memory: MemoryReservation,
     ) -> Result<SendableRecordBatchStream> {
         let (operator, schema) = (self.clone(), Arc::clone(&output));
         let stream = try_stream! {
             // Origins are compact; a slice's are put in key order before the first path is drawn.
-            let mut batches: Vec<RecordBatch> = vec![];
-            let input_schema = input.schema();
+            let mut units = Units::default();
+            let mut origins = vec![];
             while let Some(batch) = input.next().await {
-                batches.push(batch?);
+                let batch: RecordBatch = batch?;
+                // For the time in which origins are in the batch and here.
+                let both = batch.get_array_memory_size();
+                memory.try_grow(both)?;
+                let (taken, held) = units.take(&batch)?;
+                memory.try_grow(held)?;
+                origins.extend(taken);
+                memory.shrink(both);
             }
-            let units = Units::of(&concat_batches(&input_schema, &batches)?)?;
+            units.sort(&mut origins);
+            memory.try_grow(operator.drawing_size())?;
             let mut drawer = Drawer { operator, schema, summariser: Summariser::new() };
-            for (unit, origin) in units.in_order()? {
-                yield drawer.forecast(&units, unit, &origin)?;
+            for origin in origins {
+                yield drawer.forecast(&units, &origin)?;
+                memory.shrink(origin.size());
                 // Drawing is pure computation: give a cancelled query the chance to stop here.
                 tokio_yield().await;
             }
         };
         Ok(Box::pin(RecordBatchStreamAdapter::new(output, stream)))
+    }
+}
+
+impl ExpandPaths {
+    /// Bytes that drawing one forecast takes: its paths as they are drawn and as they are stored.
+    fn drawing_size(&self) -> usize {
+        self.paths * HORIZON * (size_of::<f64>() + size_of::<f32>())
     }
 }
 
@@ -157,107 +174,132 @@ async fn tokio_yield() {
     .await;
 }
 
-/// A slice's aggregated units.
+/// Names of a slice's aggregated units, and what the slice read.
+#[derive(Default)]
 struct Units {
-    slice: Int32Array,
-    bucket: Int32Array,
-    commodity: StringArray,
-    model_name: StringArray,
-    model_version: StringArray,
-    origins: ListArray,
+    names: Vec<UnitName>,
     scanned: Option<(i64, Option<Day>)>,
+}
+
+struct UnitName {
+    slice: i32,
+    bucket: Option<i32>,
+    commodity: String,
+    model_name: String,
+    model_version: String,
+}
+
+impl UnitName {
+    fn size(&self) -> usize {
+        let texts = [&self.commodity, &self.model_name, &self.model_version];
+        size_of::<Self>() + texts.into_iter().map(String::len).sum::<usize>()
+    }
 }
 
 /// One row of a unit's origins.
 struct OriginRow {
+    /// Its unit's place among the names.
+    unit: usize,
     start: Day,
     cutoff: Option<Day>,
     digest: Option<String>,
     origin: std::result::Result<String, Failure>,
 }
 
+impl OriginRow {
+    fn size(&self) -> usize {
+        let payload = match &self.origin {
+            Ok(origin) => origin.len(),
+            Err(failure) => failure.class.len() + failure.message.len(),
+        };
+        size_of::<Self>() + self.digest.as_ref().map_or(0, String::len) + payload
+    }
+}
+
 impl Units {
-    fn of(batch: &RecordBatch) -> Result<Self> {
+    /// Takes in the units of a batch; their origins, and the bytes that both take.
+    fn take(&mut self, batch: &RecordBatch) -> Result<(Vec<OriginRow>, usize)> {
         let column = |name: &str| -> Result<&ArrayRef> {
             Ok(batch.column(batch.schema_ref().index_of(name)?))
         };
         let scanned_rows = column(SCANNED_ROWS)?.as_primitive::<Int64Type>();
         let newest = column(SCANNED_NEWEST)?.as_primitive::<Date32Type>();
-        let scanned = (0..batch.num_rows())
-            .find(|row| scanned_rows.is_valid(*row))
-            .map(|row| {
-                (
-                    scanned_rows.value(row),
-                    newest.is_valid(row).then(|| newest.value(row)),
-                )
-            });
-        Ok(Self {
-            slice: column(SLICE)?.as_primitive::<Int32Type>().clone(),
-            bucket: column("series_bucket")?.as_primitive::<Int32Type>().clone(),
-            commodity: column("commodity")?.as_string::<i32>().clone(),
-            model_name: column("model_name")?.as_string::<i32>().clone(),
-            model_version: column("model_version")?.as_string::<i32>().clone(),
-            origins: column(ORIGINS)?.as_list::<i32>().clone(),
-            scanned,
-        })
-    }
-
-    /// Every origin in key order, with the index of its unit.
-    fn in_order(&self) -> Result<Vec<(usize, OriginRow)>> {
-        let mut rows = vec![];
-        for unit in 0..self.origins.len() {
-            let list = self.origins.value(unit);
-            let list = list.as_struct();
-            let dates = |name: &str| {
-                list.column_by_name(name)
-                    .map(|column| column.as_primitive::<Date32Type>())
-            };
-            let texts = |name: &str| {
-                list.column_by_name(name)
-                    .map(|column| column.as_string::<i32>())
-            };
-            let (Some(starts), Some(cutoffs)) =
-                (dates("forecast_start_date"), dates("data_cutoff_date"))
-            else {
-                return exec_err!("origins without dates");
-            };
-            let (Some(digests), Some(origins), Some(classes), Some(messages)) = (
-                texts("input_digest"),
-                texts("origin"),
-                texts("error_class"),
-                texts("error_message"),
-            ) else {
-                return exec_err!("origins without payload");
-            };
-            for row in 0..list.len() {
-                let origin = if classes.is_valid(row) {
-                    Err(Failure::new(classes.value(row), messages.value(row)))
-                } else {
-                    Ok(origins.value(row).to_owned())
-                };
-                rows.push((
-                    unit,
-                    OriginRow {
-                        start: starts.value(row),
-                        cutoff: cutoffs.is_valid(row).then(|| cutoffs.value(row)),
-                        digest: digests.is_valid(row).then(|| digests.value(row).to_owned()),
-                        origin,
-                    },
-                ));
-            }
+        if let Some(row) = (0..batch.num_rows()).find(|row| scanned_rows.is_valid(*row)) {
+            let newest = newest.is_valid(row).then(|| newest.value(row));
+            self.scanned
+                .get_or_insert((scanned_rows.value(row), newest));
         }
-        rows.sort_by(|(left, a), (right, b)| {
-            self.key(*left, a.start).cmp(&self.key(*right, b.start))
-        });
-        Ok(rows)
+        let slices = column(SLICE)?.as_primitive::<Int32Type>();
+        let buckets = column("series_bucket")?.as_primitive::<Int32Type>();
+        let commodities = column("commodity")?.as_string::<i32>();
+        let model_names = column("model_name")?.as_string::<i32>();
+        let model_versions = column("model_version")?.as_string::<i32>();
+        let origins = column(ORIGINS)?.as_list::<i32>();
+        let known = self.names.len();
+        let mut rows = vec![];
+        for row in 0..batch.num_rows() {
+            origin_rows(self.names.len(), &origins.value(row), &mut rows)?;
+            self.names.push(UnitName {
+                slice: slices.value(row),
+                bucket: buckets.is_valid(row).then(|| buckets.value(row)),
+                commodity: commodities.value(row).to_owned(),
+                model_name: model_names.value(row).to_owned(),
+                model_version: model_versions.value(row).to_owned(),
+            });
+        }
+        let names = self.names[known..].iter().map(UnitName::size);
+        let size = names.chain(rows.iter().map(OriginRow::size)).sum();
+        Ok((rows, size))
     }
 
-    fn key(&self, unit: usize, start: Day) -> (Option<i32>, &str, &str, &str, Day) {
-        let bucket = self.bucket.is_valid(unit).then(|| self.bucket.value(unit));
-        let [version, commodity, model] = [&self.model_version, &self.commodity, &self.model_name]
-            .map(|column| column.value(unit));
-        (bucket, version, commodity, model, start)
+    /// Puts origins in key order.
+    fn sort(&self, rows: &mut [OriginRow]) {
+        rows.sort_by(|left, right| self.key(left).cmp(&self.key(right)));
     }
+
+    fn key(&self, row: &OriginRow) -> (Option<i32>, &str, &str, &str, Day) {
+        let name = &self.names[row.unit];
+        let [version, commodity, model] =
+            [&name.model_version, &name.commodity, &name.model_name].map(String::as_str);
+        (name.bucket, version, commodity, model, row.start)
+    }
+}
+
+/// The origins in one unit's list.
+fn origin_rows(unit: usize, list: &ArrayRef, rows: &mut Vec<OriginRow>) -> Result<()> {
+    let list = list.as_struct();
+    let dates = |name: &str| {
+        list.column_by_name(name)
+            .map(|column| column.as_primitive::<Date32Type>())
+    };
+    let texts = |name: &str| {
+        list.column_by_name(name)
+            .map(|column| column.as_string::<i32>())
+    };
+    let (Some(starts), Some(cutoffs)) = (dates("forecast_start_date"), dates("data_cutoff_date"))
+    else {
+        return exec_err!("origins without dates");
+    };
+    let (Some(digests), Some(origins), Some(classes), Some(messages)) = (
+        texts("input_digest"),
+        texts("origin"),
+        texts("error_class"),
+        texts("error_message"),
+    ) else {
+        return exec_err!("origins without payload");
+    };
+    rows.extend((0..list.len()).map(|row| OriginRow {
+        unit,
+        start: starts.value(row),
+        cutoff: cutoffs.is_valid(row).then(|| cutoffs.value(row)),
+        digest: digests.is_valid(row).then(|| digests.value(row).to_owned()),
+        origin: if classes.is_valid(row) {
+            Err(Failure::new(classes.value(row), messages.value(row)))
+        } else {
+            Ok(origins.value(row).to_owned())
+        },
+    }));
+    Ok(())
 }
 
 struct Drawer {
@@ -273,17 +315,17 @@ struct Drawn {
 }
 
 impl Drawer {
-    fn forecast(&mut self, units: &Units, unit: usize, row: &OriginRow) -> Result<RecordBatch> {
+    fn forecast(&mut self, units: &Units, row: &OriginRow) -> Result<RecordBatch> {
         let drawn = match &row.origin {
             Ok(origin) => {
-                let key = stream_key(units, unit, row.start);
+                let key = stream_key(&units.names[row.unit], row.start);
                 guarded(|| self.draw(origin, row.start, key))
             }
             Err(failure) => Err(failure.clone()),
         };
         match drawn {
-            Ok(drawn) => self.batch(units, unit, row, drawn),
-            Err(failure) => self.failure(units, unit, row, &failure),
+            Ok(drawn) => self.batch(units, row, drawn),
+            Err(failure) => self.failure(units, row, &failure),
         }
     }
 
@@ -366,17 +408,11 @@ impl Drawer {
         }
     }
 
-    fn batch(
-        &self,
-        units: &Units,
-        unit: usize,
-        row: &OriginRow,
-        drawn: Drawn,
-    ) -> Result<RecordBatch> {
+    fn batch(&self, units: &Units, row: &OriginRow, drawn: Drawn) -> Result<RecordBatch> {
         let ids = Int32Array::from_iter_values((1..).take(self.operator.paths));
         let mut paths: Vec<ArrayRef> = vec![Arc::new(ids)];
         paths.extend(drawn.days);
-        let mut columns = keys(units, unit, row);
+        let mut columns = keys(&units.names[row.unit], row);
         columns.extend([
             one_list(StructArray::try_new(path_fields(), paths, None)?)?,
             one_list(drawn.points)?,
@@ -387,14 +423,8 @@ impl Drawer {
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
-    fn failure(
-        &self,
-        units: &Units,
-        unit: usize,
-        row: &OriginRow,
-        failure: &Failure,
-    ) -> Result<RecordBatch> {
-        let mut columns = keys(units, unit, row);
+    fn failure(&self, units: &Units, row: &OriginRow, failure: &Failure) -> Result<RecordBatch> {
+        let mut columns = keys(&units.names[row.unit], row);
         let set = columns.len();
         columns.extend(
             self.schema.fields()[set..]
@@ -428,28 +458,24 @@ fn stored(paths: &Paths, step: usize, count: usize, last: f64) -> Vec<f32> {
 }
 
 /// The random stream of a forecast is keyed by its key alone (and the seed).
-fn stream_key(units: &Units, unit: usize, start: Day) -> Digest {
+fn stream_key(name: &UnitName, start: Day) -> Digest {
     let mut key = Digest::new();
-    key.add_str(units.commodity.value(unit));
-    key.add_str(units.model_name.value(unit));
-    key.add_str(units.model_version.value(unit));
+    key.add_str(&name.commodity);
+    key.add_str(&name.model_name);
+    key.add_str(&name.model_version);
     key.add_u64(u64::from(start.cast_unsigned()));
     key
 }
 
 /// Slice and key columns, `data_cutoff_date` and `input_digest`.
-fn keys(units: &Units, unit: usize, row: &OriginRow) -> Vec<ArrayRef> {
+fn keys(name: &UnitName, row: &OriginRow) -> Vec<ArrayRef> {
     let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value])) };
-    let bucket = units
-        .bucket
-        .is_valid(unit)
-        .then(|| units.bucket.value(unit));
     vec![
-        Arc::new(Int32Array::from(vec![units.slice.value(unit)])),
-        Arc::new(Int32Array::from(vec![bucket])),
-        text(units.commodity.value(unit)),
-        text(units.model_name.value(unit)),
-        text(units.model_version.value(unit)),
+        Arc::new(Int32Array::from(vec![name.slice])),
+        Arc::new(Int32Array::from(vec![name.bucket])),
+        text(&name.commodity),
+        text(&name.model_name),
+        text(&name.model_version),
         Arc::new(Date32Array::from(vec![row.start])),
         Arc::new(Date32Array::from(vec![row.cutoff])),
         Arc::new(StringArray::from(vec![row.digest.as_deref()])),

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchema, DFSchemaRef, Result};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{
@@ -37,7 +38,8 @@ pub trait RowOperator: Debug + Clone + PartialEq + Eq + Hash + Send + Sync + 'st
     fn output_schema(&self, input: &Schema) -> Result<Schema>;
     /// What a printed plan says behind the name.
     fn describe(&self) -> String;
-    /// The work of one partition.
+    /// The work of one partition. What it holds from one batch to the next it reserves in `memory`,
+    /// an empty reservation of its own; the stream fails when that is refused.
     ///
     /// # Errors
     /// When the input does not have the columns that [`RowOperator::output_schema`] checked.
@@ -45,6 +47,7 @@ pub trait RowOperator: Debug + Clone + PartialEq + Eq + Hash + Send + Sync + 'st
         &self,
         input: SendableRecordBatchStream,
         output: SchemaRef,
+        memory: MemoryReservation,
     ) -> Result<SendableRecordBatchStream>;
 }
 
@@ -198,8 +201,10 @@ impl<T: RowOperator> ExecutionPlan for OperatorExec<T> {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        self.operator
-            .run(self.input.execute(partition, context)?, self.schema())
+        let memory = MemoryConsumer::new(format!("{}[{partition}]", T::NAME))
+            .register(context.memory_pool());
+        let input = self.input.execute(partition, context)?;
+        self.operator.run(input, self.schema(), memory)
     }
 }
 

@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Date32Type, Field, Float32Type, Int32Type, Sche
 use async_stream::try_stream;
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,7 @@ impl RowOperator for SummarizePaths {
         &self,
         mut input: SendableRecordBatchStream,
         output: SchemaRef,
+        memory: MemoryReservation,
     ) -> Result<SendableRecordBatchStream> {
         let (schema, dated) = (Arc::clone(&output), self.dated);
         let stream = try_stream! {
@@ -80,6 +82,8 @@ impl RowOperator for SummarizePaths {
                 }
                 held.push(batch);
                 let rows = concat_batches(&input_schema, &held)?;
+                // The open key is a part of these rows and keeps them all.
+                memory.try_resize(rows.get_array_memory_size())?;
                 let mut ranges = key_ranges(&rows)?;
                 // The last key may go on in the next batch.
                 let open = ranges.pop().unwrap_or(0..0);

@@ -1,5 +1,6 @@
 //! Tests that cross the files of this crate, and what they share: rows as `AssignUnits` makes
-//! them, accumulators that see them in one pass or in parts, and outcomes as plain values.
+//! them, accumulators that see them in one pass or in parts, operators on a pool of their own, and
+//! outcomes as plain values.
 
 mod assigning;
 mod calendars;
@@ -18,11 +19,19 @@ use arrow::array::{
     StructArray,
 };
 use arrow::datatypes::{DataType, Date32Type, Field, Float64Type, Int32Type, Schema};
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{Accumulator, AggregateUDF};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::scalar::ScalarValue;
+use futures::TryStreamExt;
 
 use crate::forecast::forecast;
+use crate::operator::{OperatorExec, RowOperator};
 use crate::origin::Origin;
 use crate::spec::ModelSpec;
 use crate::train::train;
@@ -329,4 +338,44 @@ fn forecasts_with_holidays(
     let mut all = vec![forecast_header(spec, state, wanted, closed)];
     all.extend_from_slice(rows);
     Forecast::all(&one_pass(&forecast(), &all))
+}
+
+/// What an operator makes of these batches with so many bytes to reserve, and how many of them it
+/// has reserved as it hands over each.
+async fn operate<T: RowOperator>(
+    operator: &T,
+    batches: Vec<RecordBatch>,
+    limit: usize,
+) -> Result<Vec<(RecordBatch, usize)>, DataFusionError> {
+    let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(limit));
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::clone(&pool))
+        .build_arc()?;
+    let context = Arc::new(TaskContext::default().with_runtime(runtime));
+    let schema = batches[0].schema();
+    let input = MemorySourceConfig::try_new_exec(&[batches], schema, None)?;
+    let mut stream = OperatorExec::try_new(input, operator.clone())?.execute(0, context)?;
+    let mut made = vec![];
+    let ended = loop {
+        match stream.try_next().await {
+            Ok(Some(batch)) => made.push((batch, pool.reserved())),
+            Ok(None) => break Ok(made),
+            Err(error) => break Err(error),
+        }
+    };
+    drop(stream);
+    assert_eq!(pool.reserved(), 0, "all is given back");
+    ended
+}
+
+/// Bytes that never run out.
+const PLENTY: usize = 1 << 40;
+
+/// Asserts that an operator without enough to reserve fails, by its own name.
+async fn assert_refused<T: RowOperator>(operator: &T, batches: Vec<RecordBatch>, limit: usize) {
+    let error = operate(operator, batches, limit).await.unwrap_err();
+    let DataFusionError::ResourcesExhausted(message) = error.find_root() else {
+        panic!("{error:?}");
+    };
+    assert!(message.contains(&format!("{}[0]", T::NAME)), "{message}");
 }

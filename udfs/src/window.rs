@@ -14,6 +14,7 @@ use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::{DataType, Date32Type, Field, Schema, SchemaRef};
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,7 @@ impl RowOperator for KeepWindow {
         &self,
         input: SendableRecordBatchStream,
         output: SchemaRef,
+        _memory: MemoryReservation,
     ) -> Result<SendableRecordBatchStream> {
         let (window, schema) = (self.clone(), Arc::clone(&output));
         let kept = input.flat_map(move |batch| {

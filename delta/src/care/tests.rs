@@ -42,10 +42,21 @@ impl Place {
 
     /// Makes every commit of a table look as old as this.
     fn age_log(&self, table: TableName, age: Duration) {
-        let log = self.folder.path().join(table.folder()).join("_delta_log");
-        for entry in std::fs::read_dir(log).unwrap() {
-            self.set_age(&entry.unwrap().path(), age);
+        for name in self.log(table) {
+            self.set_age(&self.folder.path().join(name), age);
         }
+    }
+
+    /// The files of a table's log, from the lake root, sorted.
+    fn log(&self, table: TableName) -> Vec<String> {
+        let folder = format!("{}/_delta_log", table.folder());
+        let entries = std::fs::read_dir(self.folder.path().join(&folder)).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .map(|name| format!("{folder}/{name}"))
+            .collect();
+        names.sort();
+        names
     }
 
     fn exists(&self, path: &str) -> bool {
@@ -261,4 +272,111 @@ async fn sweep_stops_when_a_live_model_file_cannot_be_read() {
     place.commit(table, &[], snapshot.files().to_vec()).await;
     let report = sweep(&place.lake, WEEK, false).await.unwrap();
     assert_eq!(report.states, [format!("{STATES}/s")]);
+}
+
+/// A log of versions 0 to 34, checkpoints with 9, 19 and 29; versions up to 24 are this old.
+async fn long_log(place: &Place, table: TableName, age: Duration) {
+    for commit in 1..=24 {
+        place
+            .commit(table, &[&data(&format!("{commit}"))], vec![])
+            .await;
+    }
+    place.age_log(table, age);
+    for commit in 25..=34 {
+        place
+            .commit(table, &[&data(&format!("{commit}"))], vec![])
+            .await;
+    }
+}
+
+fn of_version(name: &str) -> Option<u64> {
+    name.rsplit('/').next()?.split('.').next()?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_is_trimmed_to_the_checkpoint_that_the_oldest_needed_version_stands_on() {
+    let table = TableName::UnifiedData;
+    let place = Place::new().await;
+    long_log(&place, table, 31 * DAY).await;
+    let before = place.log(table);
+    let pinned = place.lake.table_at(table, 3).await.unwrap();
+
+    // Version 24 was the newest one 30 days ago, and stands on the checkpoint of 19.
+    let dry = trim_log(&pinned, WEEK, true).await.unwrap();
+    let (gone, left): (Vec<String>, Vec<String>) = before
+        .into_iter()
+        .partition(|name| of_version(name).is_some_and(|version| version < 19));
+    assert_eq!(dry.files, gone);
+    assert_eq!(gone.len(), 19 + 1, "commits and a checkpoint");
+    assert!(gone.iter().all(|name| place.exists(name)));
+
+    let done = trim_log(&pinned, WEEK, false).await.unwrap();
+    assert_eq!(
+        LogReport {
+            dry_run: true,
+            ..done
+        },
+        dry
+    );
+    assert_eq!(place.log(table), left);
+    let newest = place.lake.table(table).await.unwrap();
+    assert_eq!((newest.version(), newest.files().len()), (34, 34));
+    assert_eq!(newest.history(100).await.unwrap().len(), 34 - 18);
+    for version in [19, 24, 33] {
+        let old = place.lake.table_at(table, version).await.unwrap();
+        assert_eq!(old.files().len() as u64, version);
+    }
+    let error = place.lake.table_at(table, 18).await.unwrap_err();
+    assert!(
+        matches!(error, DeltaError::VersionMissing { newest: 34, .. }),
+        "{error:?}"
+    );
+    assert_eq!(
+        trim_log(&newest, WEEK, false).await.unwrap(),
+        LogReport::default()
+    );
+    place.commit(table, &[&data("after")], vec![]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_keeps_what_is_young_what_is_asked_for_and_what_no_checkpoint_replaces() {
+    let table = TableName::UnifiedData;
+    let place = Place::new().await;
+    long_log(&place, table, 29 * DAY).await;
+    let newest = place.lake.table(table).await.unwrap();
+    let nothing = LogReport::default();
+    assert_eq!(trim_log(&newest, WEEK, false).await.unwrap(), nothing);
+    place.age_log(table, 40 * DAY);
+    assert_eq!(trim_log(&newest, 50 * DAY, false).await.unwrap(), nothing);
+    let report = trim_log(&newest, WEEK, false).await.unwrap();
+    assert_eq!(
+        report.files.len(),
+        29 + 2,
+        "commits and checkpoints before 29"
+    );
+
+    let fresh = TableName::JobRuns;
+    place.age_log(fresh, 40 * DAY);
+    let first = place.lake.table(fresh).await.unwrap();
+    assert_eq!(trim_log(&first, WEEK, false).await.unwrap(), nothing);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_is_not_trimmed_to_a_checkpoint_that_cannot_be_read() {
+    let table = TableName::UnifiedData;
+    let place = Place::new().await;
+    long_log(&place, table, 31 * DAY).await;
+    let checkpoint = format!(
+        "{}/_delta_log/00000000000000000019.checkpoint.parquet",
+        table.folder()
+    );
+    let whole = std::fs::read(place.folder.path().join(&checkpoint)).unwrap();
+    place.write(&checkpoint, &whole[..whole.len() / 2], 31 * DAY);
+    let log = place.log(table);
+    let newest = place.lake.table(table).await.unwrap();
+    trim_log(&newest, WEEK, false).await.unwrap_err();
+    assert_eq!(place.log(table), log);
+    place.write(&checkpoint, &whole, 31 * DAY);
+    let report = trim_log(&newest, WEEK, false).await.unwrap();
+    assert_eq!(report.files.len(), 20);
 }

@@ -78,17 +78,47 @@ async fn files_count_as_there_only_whole() {
     assert!(manifest.files_exist(&store, &root).await.unwrap());
 }
 
-#[tokio::test]
-async fn what_is_no_manifest_of_this_build_is_an_error_and_not_a_missing_slice() {
-    let (store, root) = place();
-    let path = Manifest::path(&root, "abc");
-    store.put(&path, "{".into()).await.unwrap();
-    let error = Manifest::get(&store, &root, "abc").await.unwrap_err();
-    assert!(matches!(error, DeltaError::Json { .. }), "{error:?}");
+/// What may stand where a manifest is expected and is none.
+fn unreadable() -> Vec<Vec<u8>> {
+    let whole = serde_json::to_vec(&manifest("one")).unwrap();
+    let mut garbled = whole.clone();
+    garbled[whole.len() / 2] = 0xff;
     let mut newer = manifest("one");
     newer.format = FORMAT + 1;
-    let body = serde_json::to_vec(&newer).unwrap();
-    store.put(&path, body.into()).await.unwrap();
-    let error = Manifest::get(&store, &root, "abc").await.unwrap_err();
-    assert!(matches!(error, DeltaError::Corrupt { .. }), "{error:?}");
+    let mut foreign = manifest("one");
+    foreign.slice = "abd".to_owned();
+    let others = [newer, foreign].map(|other| serde_json::to_vec(&other).unwrap());
+    let cut = whole[..whole.len() - 1].to_vec();
+    [vec![], cut, garbled].into_iter().chain(others).collect()
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_as_the_manifest_of_its_slice_is_no_manifest_and_goes() {
+    for body in unreadable() {
+        let (store, root) = place();
+        let path = Manifest::path(&root, "abc");
+        store.put(&path, body.clone().into()).await.unwrap();
+        let found = Manifest::get(&store, &root, "abc").await.unwrap();
+        assert_eq!(found, None, "{}", String::from_utf8_lossy(&body));
+        let gone = store.head(&path).await.unwrap_err();
+        assert!(
+            matches!(gone, object_store::Error::NotFound { .. }),
+            "{gone}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_put_takes_the_place_of_what_cannot_be_read() {
+    for body in unreadable() {
+        let (store, root) = place();
+        let path = Manifest::path(&root, "abc");
+        store.put(&path, body.into()).await.unwrap();
+        let second = manifest("two");
+        assert_eq!(second.put(&store, &root).await.unwrap(), second);
+        assert_eq!(
+            Manifest::get(&store, &root, "abc").await.unwrap(),
+            Some(second)
+        );
+    }
 }

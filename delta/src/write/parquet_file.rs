@@ -1,11 +1,13 @@
 //! One Parquet data file with the statistics that its Add action carries.
 
+use std::io;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
 use chrono::{DateTime, Days, NaiveDate, SecondsFormat};
+use object_store::{PutPayload, PutPayloadMut};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{
     ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriter, compute_leaves,
@@ -26,6 +28,11 @@ use crate::tables::{distributions, job_runs, trained_models};
 pub const GROUP_ROWS: usize = 32_000;
 /// Rows after which a page ends, at the next key.
 const PAGE_ROWS: usize = 8_000;
+/// Bytes of a finished file are held in blocks of this size.
+const BLOCK: usize = 256 << 10;
+/// What zstd needs at level 1 for a column of a row group under way: the compressor's context and
+/// the decompressor's, which the Parquet crate makes beside it.
+const CODEC_BYTES: usize = 320 << 10;
 /// Text statistics keep this many characters.
 const TEXT_STATISTICS: usize = 32;
 /// Columns that get no statistics: they are documents, not values.
@@ -106,10 +113,35 @@ struct Group {
     page_rows: usize,
 }
 
+/// Bytes in blocks: a file grows without a copy of what it holds already, and without the room
+/// that a doubling buffer keeps in reserve.
+struct Blocks(PutPayloadMut);
+
+impl Blocks {
+    fn new() -> Self {
+        Self(PutPayloadMut::new().with_block_size(BLOCK))
+    }
+
+    fn memory(&self) -> usize {
+        self.0.content_length().next_multiple_of(BLOCK)
+    }
+}
+
+impl io::Write for Blocks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A data file under way, in memory.
 pub struct ParquetFile {
     schema: SchemaRef,
-    file: SerializedFileWriter<Vec<u8>>,
+    file: SerializedFileWriter<Blocks>,
     codec: Codec,
     forms: Vec<Form>,
     /// Makes the writers of the columns that have no form of ours.
@@ -121,7 +153,7 @@ pub struct ParquetFile {
 /// A finished data file.
 pub struct Finished {
     /// The file's bytes.
-    pub bytes: Vec<u8>,
+    pub bytes: PutPayload,
     /// Its rows.
     pub rows: u64,
     /// Delta statistics, as JSON.
@@ -140,7 +172,7 @@ impl ParquetFile {
             let root = descriptor.root_schema_ptr();
             // Other engines know the types from Parquet itself; the Arrow schema would only add
             // bytes.
-            let file = SerializedFileWriter::new(vec![], root, properties)?;
+            let file = SerializedFileWriter::new(Blocks::new(), root, properties)?;
             Ok((file, Codec::new()?))
         };
         let (file, codec) = made().map_err(|source| DeltaError::Parquet {
@@ -197,6 +229,21 @@ impl ParquetFile {
         self.file.bytes_written() + under_way
     }
 
+    /// Bytes that it takes in memory: finished row groups, and the row group under way with its
+    /// encoders and compressors.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let Some(group) = &self.group else {
+            return self.file.inner().memory();
+        };
+        let chunks = group.chunks.iter().map(|chunk| match chunk {
+            Chunk::Repeated(chunk) => chunk.size(),
+            Chunk::Floats(chunk) => chunk.size(),
+            Chunk::Arrow(writer) => writer.memory_size() + CODEC_BYTES,
+        });
+        self.file.inner().memory() + CODEC_BYTES + chunks.sum::<usize>()
+    }
+
     /// Ends the file.
     ///
     /// # Errors
@@ -207,10 +254,14 @@ impl ParquetFile {
             what: self.what.clone(),
             source,
         })?;
-        let bytes = std::mem::take(self.file.inner_mut());
+        let bytes = std::mem::replace(self.file.inner_mut(), Blocks::new());
         let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
         let stats = statistics(&self.schema, &metadata).to_string();
-        Ok(Finished { bytes, rows, stats })
+        Ok(Finished {
+            bytes: bytes.0.freeze(),
+            rows,
+            stats,
+        })
     }
 
     fn add(&mut self, columns: &[Values], rows: usize) -> parquet::errors::Result<()> {

@@ -58,6 +58,8 @@ pub(crate) struct SliceWriter {
     failures: Vec<UnitFailure>,
     leaks: Vec<UnitKey>,
     input: Option<SliceInput>,
+    /// Bytes that the coming manifest takes.
+    noted: usize,
 }
 
 impl SliceWriter {
@@ -88,7 +90,14 @@ impl SliceWriter {
             failures: vec![],
             leaks: vec![],
             input: None,
+            noted: 0,
         }
+    }
+
+    /// Bytes that it holds in memory: open files and the coming manifest.
+    pub(super) fn memory(&self) -> usize {
+        let open = self.sinks.iter().filter_map(|sink| sink.open.as_ref());
+        self.noted + open.map(|open| open.file.memory()).sum::<usize>()
     }
 
     pub(super) async fn write(&mut self, batch: &RecordBatch) -> Result<(), DeltaError> {
@@ -226,11 +235,14 @@ impl SliceWriter {
                     .value(row)
                     .to_owned())
             };
-            self.failures.push(UnitFailure {
+            let failure = UnitFailure {
                 key: self.key(batch, row)?,
                 error_class: text(columns::ERROR_CLASS)?,
                 message: text(columns::ERROR_MESSAGE)?,
-            });
+            };
+            let texts = failure.error_class.len() + failure.message.len();
+            self.noted += key_size(&failure.key) + texts;
+            self.failures.push(failure);
         }
         Ok(())
     }
@@ -271,6 +283,7 @@ impl SliceWriter {
                     .true_count()
                     > 0
             {
+                self.noted += key_size(&key);
                 self.leaks.push(key.clone());
             }
             let rows = self.keys.entry(key.clone()).or_insert(0);
@@ -279,6 +292,9 @@ impl SliceWriter {
                     what: format!("key {key:?}"),
                     reason: "its rows do not stand together".to_owned(),
                 });
+            }
+            if *rows == 0 {
+                self.noted += key_size(&key);
             }
             *rows += match &counted {
                 None => range.len() as u64,
@@ -342,9 +358,15 @@ impl SliceWriter {
             open.values,
         )
         .await?;
+        self.noted += size_of::<NewFile>() + new.path.len() + new.stats.len();
         sink.done.push(new);
         Ok(())
     }
+}
+
+fn key_size(key: &UnitKey) -> usize {
+    let texts = [&key.commodity, &key.model_name, &key.model_version];
+    size_of::<(UnitKey, u64)>() + texts.into_iter().map(String::len).sum::<usize>()
 }
 
 /// The model whose rows have a file of their own: a reader of one model then opens none of
@@ -418,9 +440,9 @@ pub(crate) async fn put_file(
     values: Vec<Option<String>>,
 ) -> Result<NewFile, DeltaError> {
     let path = under(root, &relative);
-    let size = finished.bytes.len() as u64;
+    let size = finished.bytes.content_length() as u64;
     store
-        .put(&path, Bytes::from(finished.bytes).into())
+        .put(&path, finished.bytes)
         .await
         .map_err(|source| DeltaError::store(format!("put {path}"), source))?;
     let names = def.partition_columns.iter().map(|name| (*name).to_owned());

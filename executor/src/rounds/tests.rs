@@ -315,3 +315,38 @@ async fn an_old_manifest_or_one_without_its_files_is_run_again() {
         assert_eq!(found[0].attempt, "run");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manifest_left_behind_that_cannot_be_read_is_run_again() {
+    let damages: [fn(&[u8]) -> Vec<u8>; 3] = [
+        |_| vec![],
+        |body| body[..body.len() / 2].to_vec(),
+        |body| body.iter().map(|byte| byte ^ 0x80).collect(),
+    ];
+    for damage in damages {
+        let place = Place::new(vec![round(&[1], false)]).await;
+        place.left_behind(&whole(1, "killed run")).await;
+        let path = Path::from("_almanac/manifests/slice-1.json");
+        let store = place.engine.lake.store();
+        let body = store.get(&path).await.unwrap().bytes().await.unwrap();
+        store.put(&path, damage(&body).into()).await.unwrap();
+        let found = place.run(&[slice(1)]).await.unwrap();
+        assert_eq!(place.asked(), [vec![1]]);
+        assert_eq!(found[0].attempt, "run");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manifest_left_behind_that_is_not_exact_is_run_again() {
+    let mut too_few = whole(1, "killed run");
+    too_few.failures.clear();
+    let mut misread = whole(1, "killed run");
+    misread.input = None;
+    for manifest in [too_few, misread] {
+        let place = Place::new(vec![round(&[1], false)]).await;
+        place.left_behind(&manifest).await;
+        let found = place.run(&[slice(1)]).await.unwrap();
+        assert_eq!(place.asked(), [vec![1]], "{manifest:?}");
+        assert_eq!(found[0].attempt, "run");
+    }
+}

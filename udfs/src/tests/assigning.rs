@@ -3,12 +3,9 @@
 use arrow::array::{Int32Array, Int64Array};
 use arrow::compute::concat_batches;
 use arrow::datatypes::Int64Type;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::TryStreamExt;
 
 use super::*;
 use crate::assign::{AssignUnits, Unit};
-use crate::operator::RowOperator;
 
 fn unit(slice: i32, commodity: &str, model_name: &str) -> Unit {
     Unit {
@@ -79,14 +76,9 @@ async fn assign(
         units: Arc::new(units),
         closed: Arc::new(vec![7, 8]),
     };
-    let input = batches[0].schema();
-    let output = Arc::new(operator.output_schema(&input)?);
-    let stream = futures::stream::iter(batches.into_iter().map(Ok));
-    let stream = Box::pin(RecordBatchStreamAdapter::new(input, stream));
-    let found: Vec<RecordBatch> = operator
-        .run(stream, Arc::clone(&output))?
-        .try_collect()
-        .await?;
+    let output = Arc::new(operator.output_schema(&batches[0].schema())?);
+    let made = operate(&operator, batches, PLENTY).await?;
+    let found: Vec<RecordBatch> = made.into_iter().map(|(batch, _)| batch).collect();
     Ok(concat_batches(&output, &found)?)
 }
 
@@ -262,4 +254,55 @@ fn a_missing_column_is_named_when_the_plan_is_made() {
     let rows = history(&[]);
     let error = operator.output_schema(&rows.schema()).unwrap_err();
     assert!(error.to_string().contains("rain"), "{error}");
+}
+
+#[tokio::test]
+async fn states_are_reserved_while_they_enter_and_pairs_while_they_leave() {
+    const STATE: usize = 1 << 20;
+    let units: Vec<Unit> = (0..40)
+        .map(|model| Unit {
+            state: (model < 3).then(|| "s".repeat(STATE)),
+            until: 20_000,
+            ..unit(1, "coffee", &format!("model {model}"))
+        })
+        .collect();
+    let rows: Vec<_> = (0..1000)
+        .map(|date| (1, "coffee", date, Some(1.0), None, 1))
+        .collect();
+    let operator = AssignUnits {
+        units: Arc::new(units),
+        closed: Arc::default(),
+    };
+    let batches = vec![history(&rows)];
+    let made = operate(&operator, batches.clone(), PLENTY).await.unwrap();
+    let reserved: Vec<usize> = made.iter().map(|(_, reserved)| *reserved).collect();
+    assert!(reserved[0] > 3 * STATE, "{reserved:?}");
+    let (pairs, trailer) = (
+        &reserved[1..reserved.len() - 1],
+        reserved[reserved.len() - 1],
+    );
+    assert_eq!(pairs.len(), 5, "40 units × 1000 rows");
+    let paired = 40 * 1000 * 2 * size_of::<u32>();
+    assert!(
+        pairs
+            .iter()
+            .all(|reserved| *reserved > trailer + paired && *reserved < STATE),
+        "{reserved:?}"
+    );
+    assert_refused(&operator, batches.clone(), 2 * STATE).await;
+
+    let stateless = AssignUnits {
+        units: Arc::new(
+            operator
+                .units
+                .iter()
+                .map(|unit| Unit {
+                    state: None,
+                    ..unit.clone()
+                })
+                .collect(),
+        ),
+        closed: Arc::default(),
+    };
+    assert_refused(&stateless, batches, paired).await;
 }

@@ -2,15 +2,12 @@
 
 use arrow::array::{Float32Array, Int32Array, Int64Array, StructArray, UInt32Array};
 use arrow::compute::{concat_batches, take};
-use arrow::datatypes::{Float32Type, Schema, SchemaRef};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::TryStreamExt;
+use arrow::datatypes::{Float32Type, Schema};
 use serde_json::json;
 
 use super::*;
 use crate::expand::{ExpandPaths, ORIGINS, PATHS, POINTS, day_column};
 use crate::forecast::HORIZON;
-use crate::operator::RowOperator;
 use crate::summarize::SummarizePaths;
 
 /// 2024-01-15, a Monday.
@@ -25,11 +22,8 @@ async fn try_run<T: RowOperator>(
     operator: &T,
     batches: Vec<RecordBatch>,
 ) -> datafusion::error::Result<Vec<RecordBatch>> {
-    let input: SchemaRef = batches[0].schema();
-    let output = Arc::new(operator.output_schema(&input)?);
-    let stream = futures::stream::iter(batches.into_iter().map(Ok));
-    let stream = Box::pin(RecordBatchStreamAdapter::new(input, stream));
-    operator.run(stream, output)?.try_collect().await
+    let made = operate(operator, batches, PLENTY).await?;
+    Ok(made.into_iter().map(|(batch, _)| batch).collect())
 }
 
 /// One aggregated unit: its names and what `forecast` gave for it.
@@ -444,4 +438,65 @@ async fn points_without_dates_stay_without_dates() {
     let points = points.value(0);
     let dates = points.as_struct().column_by_name("forecast_date").unwrap();
     assert_eq!(dates.null_count(), HORIZON);
+}
+
+#[tokio::test]
+async fn origins_are_reserved_until_they_are_drawn() {
+    let wanted: Vec<Day> = (MONDAY..MONDAY + 5).collect();
+    let spec = ModelSpec::of_family("linear_regression");
+    let units = [unit("coffee", &spec, &wanted), unit("tea", &spec, &wanted)];
+    let payload: usize = units
+        .iter()
+        .flat_map(|unit| Forecast::all(&unit.origins))
+        .map(|forecast| forecast.origin.unwrap().len())
+        .sum();
+    let operator = ExpandPaths {
+        paths: 50,
+        horizon: HORIZON,
+    };
+    // A second batch with the same names stands for other units.
+    let batches = vec![input(&units), input(&units)];
+    let drawn = operate(&operator, batches.clone(), PLENTY).await.unwrap();
+    let reserved: Vec<usize> = drawn.iter().map(|(_, reserved)| *reserved).collect();
+    assert_eq!(reserved.len(), 20);
+    assert!(reserved[0] > 2 * payload, "{} of {payload}", reserved[0]);
+    assert!(
+        reserved.is_sorted_by(|before, after| before > after),
+        "{reserved:?}"
+    );
+    assert!(reserved[0] - reserved[19] > 2 * payload * 19 / 20);
+    assert_refused(&operator, batches, payload).await;
+}
+
+#[tokio::test]
+async fn the_paths_of_one_forecast_are_reserved_while_it_is_drawn() {
+    let reserved = async |paths: usize| {
+        let operator = ExpandPaths {
+            paths,
+            horizon: HORIZON,
+        };
+        let batches = vec![input(&[random_walk("coffee")])];
+        operate(&operator, batches, PLENTY).await.unwrap()[0].1
+    };
+    let (few, many) = (reserved(10).await, reserved(1010).await);
+    assert!(
+        many - few >= 1000 * HORIZON * size_of::<f64>(),
+        "{few}, {many}"
+    );
+}
+
+#[tokio::test]
+async fn stored_paths_are_reserved_while_their_key_is_open() {
+    let drawn = stored(HORIZON).await;
+    let table = concat_batches(&drawn[0].schema(), &drawn).unwrap();
+    let size = table.get_array_memory_size();
+    let operator = SummarizePaths { dated: true };
+    let summarised = operate(&operator, vec![table.clone()], PLENTY)
+        .await
+        .unwrap();
+    assert!(
+        summarised.iter().all(|(_, reserved)| *reserved >= size),
+        "{summarised:?} of {size}"
+    );
+    assert_refused(&operator, vec![table], size / 2).await;
 }

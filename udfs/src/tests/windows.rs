@@ -2,11 +2,8 @@
 
 use arrow::array::{Int32Array, Int64Array};
 use arrow::compute::concat_batches;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::TryStreamExt;
 
 use super::*;
-use crate::operator::RowOperator;
 use crate::window::KeepWindow;
 
 /// A batch of a scan, with `date` as the close of each date.
@@ -37,16 +34,9 @@ fn scanned(dates: &[Day]) -> RecordBatch {
 
 /// (date, close, table rows) of what comes through.
 async fn kept(window: KeepWindow, batches: Vec<RecordBatch>) -> Vec<(Day, Option<f64>, i64)> {
-    let input = batches[0].schema();
-    let output = Arc::new(window.output_schema(&input).unwrap());
-    let stream = futures::stream::iter(batches.into_iter().map(Ok));
-    let stream = Box::pin(RecordBatchStreamAdapter::new(input, stream));
-    let found: Vec<RecordBatch> = window
-        .run(stream, Arc::clone(&output))
-        .unwrap()
-        .try_collect()
-        .await
-        .unwrap();
+    let output = Arc::new(window.output_schema(&batches[0].schema()).unwrap());
+    let made = operate(&window, batches, PLENTY).await.unwrap();
+    let found: Vec<RecordBatch> = made.into_iter().map(|(batch, _)| batch).collect();
     let found = concat_batches(&output, &found).unwrap();
     let column = |name: &str| found.column_by_name(name).unwrap();
     let counts = column("table_rows")
