@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 
-use crate::lake::TestLake;
+use crate::lake::{Report, TestLake};
 use crate::market::{Market, day, days};
 use crate::tables::{assert_same, bits, states, training_dates};
 
@@ -118,6 +118,88 @@ fn daily_runs_and_a_backfill_choose_the_same_models() {
         &bits(&day_by_day.paths()),
         &bits(&backfilled.paths()),
         "paths day by day",
+    );
+}
+
+/// What a run of each day and a run of the whole range leave behind: models, paths, and the trainings
+/// that failed.
+#[track_caller]
+fn assert_day_by_day_is_as_the_range(base: &TestLake, arguments: &str, first: &str, last: &str) {
+    let failures = |lake: &TestLake| {
+        lake.sql("SELECT model_name, date, error_class FROM job_failures WHERE stage = 'train' ORDER BY 1, 2")
+    };
+    let range = base.copy();
+    let backfill = format!("backfill {arguments} --start {first} --end {last}");
+    let report = Report(range.run(&format!("--json {backfill}")).expect(3).json());
+    let day_by_day = base.copy();
+    for date in days(first, last) {
+        let output = day_by_day.run(&format!("daily {arguments} --allow-stale --date {date}"));
+        assert!(matches!(output.code, Some(0 | 3)), "{output}");
+    }
+    assert_same(
+        &states(&range.models()),
+        &states(&day_by_day.models()),
+        "states of the range",
+    );
+    assert_same(
+        &bits(&range.paths()),
+        &bits(&day_by_day.paths()),
+        "paths of the range",
+    );
+    assert_eq!(failures(&range), failures(&day_by_day));
+    assert_eq!(report.count("train_failed"), failures(&range).len() as u64);
+    let trained = range.models().len() - base.models().len();
+    assert_eq!(report.count("trained"), trained as u64);
+
+    // A rerun tries what failed again, and trains nothing that a daily run would not have trained.
+    let versions = range.data_versions();
+    let again = Report(range.run(&format!("--json {backfill}")).expect(3).json());
+    let [trained, skipped, failed] = report.trained();
+    assert_eq!(again.trained(), [0, trained + skipped, failed]);
+    assert_eq!(range.data_versions(), versions);
+}
+
+#[test]
+fn a_cadence_begins_on_the_first_day_that_can_be_trained_on() {
+    // 730 days of history are there on January 6, in the second chunk of the range.
+    let base = TestLake::of(&Market::walk("Coffee", 106, "2019-01-07", "2021-03-31"));
+    let arguments = arguments("naive,random_walk", "weekly");
+    assert_day_by_day_is_as_the_range(&base, &arguments, "2020-12-22", "2021-01-25");
+    let lake = base.copy();
+    lake.failing_job(&format!(
+        "backfill {arguments} --start 2020-12-22 --end 2021-01-25"
+    ));
+    assert_eq!(
+        training_dates(&lake.models(), "Coffee", "naive"),
+        dates(&["2021-01-06", "2021-01-13", "2021-01-20"])
+    );
+}
+
+#[test]
+fn a_failed_retraining_is_tried_again_each_day_of_its_period() {
+    let base = TestLake::new();
+    base.configure("[models.with_index]\nfamily = \"linear_regression\"\ncovariates = [\"vix\"]\n");
+    let market = Market::usual("Coffee", 107).with_index("vix", 108, 20.0);
+    base.ingest(&market);
+    let arguments = arguments("naive,with_index", "weekly");
+    base.job(&format!(
+        "backfill {arguments} --start 2020-12-16 --end 2020-12-21"
+    ));
+    // What was known of the covariate is taken back: too little is left to train on until some days
+    // after New Year, over which the retraining of December 30 is tried in vain.
+    let first = day("2020-12-28");
+    let corrected = market.change(
+        |_, date| date < first,
+        |column, value| if column == "vix" { None } else { value },
+    );
+    base.ingest(&corrected);
+    assert_day_by_day_is_as_the_range(&base, &arguments, "2020-12-22", "2021-01-20");
+    base.failing_job(&format!(
+        "backfill {arguments} --start 2020-12-22 --end 2021-01-20"
+    ));
+    assert_eq!(
+        training_dates(&base.models(), "Coffee", "with_index"),
+        dates(&["2020-12-16", "2021-01-08", "2021-01-13", "2021-01-20"])
     );
 }
 

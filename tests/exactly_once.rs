@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::lake::{Report, TestLake, rounds};
+use serde_json::Value;
+
+use crate::lake::{Report, TestLake, files_below, rounds};
 use crate::market::{Chance, Market, days};
 use crate::tables::{Key, assert_same, bits, keys, states};
 use crate::whole::{assert_no_key_is_half_written, assert_points_equal_a_rebuild, assert_whole};
@@ -299,4 +301,26 @@ fn keys_deleted_after_a_crash_are_made_again_whole() {
             &format!("made again after {point}"),
         );
     }
+}
+
+#[test]
+fn a_manifest_that_says_too_few_paths_is_refused_once_and_not_believed_again() {
+    let lake = prepared();
+    lake.crash(
+        "before_commit:forecast/distributions",
+        &backfill(FIRST, LAST),
+    );
+    let manifests = files_below(&lake.root().join("_almanac").join("manifests"));
+    assert!(!manifests.is_empty());
+    let text = std::fs::read_to_string(&manifests[0]).unwrap();
+    let mut manifest: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(manifest["keys"][0][1], PATHS);
+    manifest["keys"][0][1] = (PATHS - 1).into();
+    std::fs::write(&manifests[0], manifest.to_string()).unwrap();
+
+    let output = lake.run(&backfill(FIRST, LAST)).expect(2);
+    assert!(output.stderr.contains("1999 rows"), "{output}");
+    assert!(lake.paths().is_empty());
+    lake.job(&backfill(FIRST, LAST));
+    assert_whole(&lake, &wanted(FIRST, LAST), PATHS);
 }

@@ -50,6 +50,14 @@ fn stale(lake: &TestLake) -> BTreeSet<(String, Key)> {
         .collect()
 }
 
+/// Stale actuals of Coffee, as `stale` gives them.
+fn stale_actuals(first: &str, last: &str) -> impl Iterator<Item = (String, Key)> {
+    days(first, last).map(|start| {
+        let key = Key::new("Coffee", "actuals", "actuals", start);
+        ("actuals".to_owned(), key)
+    })
+}
+
 #[test]
 fn daily_refuses_without_the_last_close_and_the_key_stays_free() {
     let lake = TestLake::of(&without_late());
@@ -152,15 +160,9 @@ fn a_corrected_close_makes_exactly_the_keys_after_it_stale() {
     ));
     assert_eq!(stale(&lake), BTreeSet::new());
 
-    let mut corrected = market();
-    corrected.set(
-        "Coffee",
-        day("2021-06-10"),
-        "close",
-        market().close("Coffee", day("2021-06-10")) * 1.02,
-    );
+    let corrected = market().scaled("Coffee", "2021-06-10", 1.02);
     lake.ingest(&corrected);
-    let wanted: BTreeSet<_> = keys(
+    let mut wanted: BTreeSet<_> = keys(
         &["Coffee"],
         &["naive", "random_walk"],
         days("2021-06-11", "2021-06-20"),
@@ -168,6 +170,8 @@ fn a_corrected_close_makes_exactly_the_keys_after_it_stale() {
     .into_iter()
     .map(|key| ("forecast".to_owned(), key))
     .collect();
+    // And the windows that it lies in.
+    wanted.extend(stale_actuals("2021-06-07", "2021-06-10"));
     assert_eq!(stale(&lake), wanted);
     let text = lake.run("status --stale").expect(0).stdout;
     assert!(
@@ -176,12 +180,7 @@ fn a_corrected_close_makes_exactly_the_keys_after_it_stale() {
     );
 
     // A close from before the training makes the model stale as well, and all that rests on it.
-    corrected.set(
-        "Coffee",
-        day("2021-03-10"),
-        "close",
-        market().close("Coffee", day("2021-03-10")) * 1.02,
-    );
+    let corrected = corrected.scaled("Coffee", "2021-03-10", 1.02);
     lake.ingest(&corrected);
     let found = stale(&lake);
     for model in ["naive", "random_walk"] {
@@ -223,13 +222,7 @@ fn a_rerun_rewrites_nothing_silently_and_revise_replaces_whole_keys_in_one_commi
     let backfill = format!("backfill {ARGUMENTS} {RANGE} --paths 50");
     lake.job(&backfill);
     let before = lake.paths();
-    let mut corrected = market();
-    corrected.set(
-        "Coffee",
-        day("2021-06-10"),
-        "close",
-        market().close("Coffee", day("2021-06-10")) * 1.02,
-    );
+    let corrected = market().scaled("Coffee", "2021-06-10", 1.02);
     lake.ingest(&corrected);
 
     let report = lake.job(&backfill);
@@ -292,17 +285,40 @@ fn a_rerun_rewrites_nothing_silently_and_revise_replaces_whole_keys_in_one_commi
 }
 
 #[test]
+fn actuals_that_a_correction_made_wrong_are_named_and_renewed() {
+    let lake = TestLake::of(&market());
+    let backfill = format!("backfill {ARGUMENTS} {RANGE} --paths 20");
+    lake.job(&backfill);
+    // After the last forecast: no forecast rests on it, the windows of all of them hold it.
+    let mut corrected = market();
+    let changed = day("2021-06-21");
+    corrected.set("Coffee", changed, "close", 12.5);
+    lake.ingest(&corrected);
+    let wanted: BTreeSet<_> = stale_actuals("2021-06-08", "2021-06-20").collect();
+    assert_eq!(stale(&lake), wanted);
+    let text = lake.run("status --stale").expect(0).stdout;
+    assert!(
+        text.contains("actuals") && text.contains("2021-06-08"),
+        "{text}"
+    );
+
+    let report = lake.job(&format!("{backfill} --revise"));
+    assert_eq!((report.count("actuals"), report.count("revised")), (13, 0));
+    assert_eq!(stale(&lake), BTreeSet::new());
+    for (key, rows) in lake.actuals() {
+        let ahead = (changed - key.date).num_days();
+        if (0..14).contains(&ahead) {
+            assert_eq!(rows[0].day(ahead as usize + 1), 12.5, "{key:?}");
+        }
+    }
+}
+
+#[test]
 fn revise_trains_again_what_rests_on_a_corrected_close() {
     let lake = TestLake::of(&market());
     let backfill = format!("backfill {ARGUMENTS} {RANGE} --paths 50");
     lake.job(&backfill);
-    let mut corrected = market();
-    corrected.set(
-        "Coffee",
-        day("2021-05-10"),
-        "close",
-        market().close("Coffee", day("2021-05-10")) * 1.02,
-    );
+    let corrected = market().scaled("Coffee", "2021-05-10", 1.02);
     lake.ingest(&corrected);
     lake.job(&format!("{backfill} --revise"));
     let fresh = TestLake::of(&corrected);
@@ -323,13 +339,7 @@ fn revise_trains_again_what_rests_on_a_corrected_close() {
 #[test]
 fn a_revision_that_is_killed_leaves_old_keys_or_new_ones_and_no_mixture() {
     let market_before = market();
-    let mut corrected = market();
-    corrected.set(
-        "Coffee",
-        day("2021-06-10"),
-        "close",
-        market().close("Coffee", day("2021-06-10")) * 1.02,
-    );
+    let corrected = market().scaled("Coffee", "2021-06-10", 1.02);
     let base = TestLake::of(&market_before);
     let backfill = format!("backfill {ARGUMENTS} {RANGE} --paths 50");
     base.job(&backfill);
@@ -373,13 +383,7 @@ fn two_revisions_at_once_replace_every_stale_key_once() {
     let base = TestLake::of(&market());
     let backfill = format!("backfill {ARGUMENTS} {RANGE} --paths 50");
     base.job(&backfill);
-    let mut corrected = market();
-    corrected.set(
-        "Coffee",
-        day("2021-06-10"),
-        "close",
-        market().close("Coffee", day("2021-06-10")) * 1.02,
-    );
+    let corrected = market().scaled("Coffee", "2021-06-10", 1.02);
     base.ingest(&corrected);
     let alone = base.copy();
     alone.job(&format!("{backfill} --revise"));
@@ -444,18 +448,18 @@ fn a_close_that_is_taken_back_is_a_missing_close() {
         |_, _| None,
     );
     lake.ingest(&taken_back);
-    assert_eq!(
-        stale(&lake),
-        keys(
-            &["Coffee"],
-            &["naive", "random_walk"],
-            days("2021-06-16", "2021-06-16")
-        )
-        .into_iter()
-        .map(|key| ("forecast".to_owned(), key))
-        .collect()
-    );
+    let mut wanted: BTreeSet<_> = keys(
+        &["Coffee"],
+        &["naive", "random_walk"],
+        days("2021-06-16", "2021-06-16"),
+    )
+    .into_iter()
+    .map(|key| ("forecast".to_owned(), key))
+    .collect();
+    wanted.extend(stale_actuals("2021-06-14", LATE));
+    assert_eq!(stale(&lake), wanted);
     lake.job(&format!("{backfill} --revise"));
+    assert_eq!(stale(&lake), BTreeSet::new());
     let never = TestLake::of(&market().only(|name, date| name != "Coffee" || date != day(LATE)));
     never.job(&backfill);
     assert_same(

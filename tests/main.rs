@@ -22,6 +22,7 @@ mod exactly_once;
 mod fail_open;
 mod help;
 mod init;
+mod killed_runs;
 mod late_data;
 mod long_log;
 mod many_units;

@@ -144,6 +144,15 @@ impl Market {
         self.set_in(commodity, date, ALL, column, value);
     }
 
+    /// The market with one close multiplied.
+    #[track_caller]
+    pub fn scaled(mut self, commodity: &str, date: &str, factor: f64) -> Self {
+        let date = day(date);
+        let close = self.close(commodity, date);
+        self.set(commodity, date, "close", close * factor);
+        self
+    }
+
     /// Sets one value of a region's row, which is made if need be.
     pub fn set_in(
         &mut self,

@@ -1,9 +1,11 @@
 //! What the lake says of itself, and what can be asked of it.
 
 use almanac_delta::TableName;
+use chrono::NaiveDate;
+use serde_json::{Value, json};
 
 use crate::lake::TestLake;
-use crate::market::Market;
+use crate::market::{Market, earlier};
 
 const REQUEST: &str = "--commodity Coffee,Sugar --models naive,random_walk --start 2021-03-01 --end 2021-03-10 --frequency monthly \
     --model-version v1 --paths 20";
@@ -23,7 +25,10 @@ fn status_shows_runs_failures_and_coverage() {
             .replace("--end 2021-03-10", "--end 2021-03-12")
             .replace("Coffee,Sugar", "Coffee")
     ));
-    lake.run("delete --commodity Sugar --models naive --model-version v1 --start 2021-03-04 --end 2021-03-05").expect(0);
+    for (first, last) in [("2021-03-04", "2021-03-05"), ("2021-03-07", "2021-03-07")] {
+        lake.run(&format!("delete --commodity Sugar --models naive --model-version v1 --start {first} --end {last}"))
+            .expect(0);
+    }
     let status = lake.run("--json status").expect(0).json();
     let coverage = status["coverage"]
         .as_array()
@@ -37,14 +42,21 @@ fn status_shows_runs_failures_and_coverage() {
                     && row["model_version"] == "v1"
             })
             .unwrap_or_else(|| panic!("no coverage of {commodity} {model} in {status}"));
+        assert_eq!(row["live"], false, "{row}");
         (
             row["present"].as_u64().unwrap(),
             row["wanted"].as_u64().unwrap(),
+            row["gaps"].clone(),
         )
     };
-    assert_eq!(of("Coffee", "naive"), (12, 12));
-    assert_eq!(of("Sugar", "random_walk"), (10, 10));
-    assert_eq!(of("Sugar", "naive"), (8, 10), "a gap shows");
+    let gap = |first: &str, last: &str| json!({"first_date": first, "last_date": last});
+    assert_eq!(of("Coffee", "naive"), (12, 12, json!([])));
+    assert_eq!(of("Sugar", "random_walk"), (10, 10, json!([])));
+    let gaps = json!([
+        gap("2021-03-04", "2021-03-05"),
+        gap("2021-03-07", "2021-03-07")
+    ]);
+    assert_eq!(of("Sugar", "naive"), (7, 10, gaps));
     let runs = status["runs"]
         .as_array()
         .unwrap_or_else(|| panic!("no runs in {status}"));
@@ -55,8 +67,9 @@ fn status_shows_runs_failures_and_coverage() {
     );
 
     let text = lake.run("status").expect(0).stdout;
+    let gaps = "2021-03-07, 2021-03-04 … 2021-03-05";
     assert!(
-        ["Coffee", "Sugar", "naive", "random_walk", "backfill"]
+        ["Coffee", "Sugar", "naive", "random_walk", "backfill", gaps]
             .iter()
             .all(|word| text.contains(word)),
         "{text}"
@@ -66,6 +79,129 @@ fn status_shows_runs_failures_and_coverage() {
     assert!(one.to_string().contains(run), "{one}");
     let (error, _) = lake.run("status no-such-run").refusal();
     assert!(error.contains("no-such-run"), "{error}");
+}
+
+/// The coverage of the one model that there is.
+fn only_coverage(lake: &TestLake) -> Value {
+    let status = lake.run("--json status").expect(0).json();
+    match status["coverage"].as_array().map(Vec::as_slice) {
+        Some([only]) => only.clone(),
+        _ => panic!("not one model in {status}"),
+    }
+}
+
+#[test]
+fn a_live_model_is_wanted_up_to_today() {
+    let lake = TestLake::new();
+    let today = chrono::Utc::now().date_naive();
+    let first = earlier(today, 1100).to_string();
+    lake.ingest(&Market::walk(
+        "Coffee",
+        154,
+        &first,
+        &earlier(today, 1).to_string(),
+    ));
+    let of = |date: NaiveDate| {
+        format!(
+            "daily --commodity Coffee --models naive --model-version v1 --paths 20 --allow-stale --date {date}"
+        )
+    };
+    lake.job(&of(earlier(today, 6)));
+    lake.job(&of(earlier(today, 4)));
+    let before = only_coverage(&lake);
+    assert_eq!(
+        (&before["present"], &before["wanted"], &before["live"]),
+        (&json!(2), &json!(3), &json!(false)),
+        "made later, wanted no longer: {before}"
+    );
+
+    // The forecast of today, and then none since the day before yesterday's.
+    lake.job(&of(today));
+    lake.job(&of(earlier(today, 2)));
+    let live = only_coverage(&lake);
+    // Midnight may have passed since.
+    let now = chrono::Utc::now().date_naive();
+    let late = (now - today).num_days();
+    assert_eq!(
+        (&live["present"], &live["wanted"], &live["live"]),
+        (&json!(4), &json!(7 + late), &json!(late == 0)),
+        "{live}"
+    );
+}
+
+#[test]
+fn a_model_that_failed_everywhere_is_wanted_and_not_present() {
+    let lake = lake();
+    lake.configure(
+        "[models.panics]\nfamily = \"drill\"\n[models.panics.params]\nmode = \"panic\"\n",
+    );
+    lake.failing_job(&format!("backfill {REQUEST}").replace(
+        "Coffee,Sugar --models naive,random_walk",
+        "Coffee --models panics",
+    ));
+    let status = lake.run("--json status").expect(0).json();
+    let row = status["coverage"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["model_name"] == "panics")
+        .unwrap_or_else(|| panic!("{status}"));
+    assert_eq!((&row["present"], &row["wanted"]), (&json!(0), &json!(10)));
+    assert_eq!(
+        row["gaps"],
+        json!([{"first_date": "2021-03-01", "last_date": "2021-03-10"}])
+    );
+    assert!(row["first_date"].is_null(), "{row}");
+}
+
+#[test]
+fn a_run_records_every_version_that_it_read() {
+    let lake = TestLake::of(&Market::usual("Coffee", 155));
+    let version = |table: TableName| lake.table(table).version();
+    let data = version(TableName::UnifiedData);
+    let report = lake.job(
+        &format!("backfill {REQUEST}")
+            .replace("Coffee,Sugar", "Coffee")
+            .replace("--start 2021-03-01", "--start 2020-12-29"),
+    );
+    // Two years are two chunks; the second is planned on what the first has committed.
+    let row = &lake.sql(&format!(
+        "SELECT data_versions FROM job_runs WHERE run_id = '{}'",
+        report.0["run_id"].as_str().unwrap()
+    ))[0];
+    let read: Value = serde_json::from_str(row["data_versions"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        read,
+        json!({
+            "silver.unified_data": [data],
+            "silver.calendar": [1],
+            // Before the first chunk, and after each of its commits.
+            "forecast.trained_models": [0, 1, 2],
+            "forecast.distributions": [0, 1, 2],
+            "forecast.point_forecasts": [0, 1],
+        })
+    );
+}
+
+#[test]
+fn the_code_has_a_version_that_runs_and_models_carry() {
+    let lake = lake();
+    let printed = lake.run("--version").expect(0).stdout;
+    let program = printed.trim();
+    let (release, identity) = program
+        .split_once('+')
+        .unwrap_or_else(|| panic!("{printed}"));
+    assert_eq!(release, concat!("almanac ", env!("CARGO_PKG_VERSION")));
+    assert!(
+        identity.len() == 16 && identity.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{printed}"
+    );
+    for query in [
+        "SELECT DISTINCT code_version AS version FROM job_runs",
+        "SELECT DISTINCT created_by AS version FROM trained_models",
+    ] {
+        assert_eq!(lake.sql(query), [json!({"version": program})], "{query}");
+    }
 }
 
 #[test]
@@ -92,7 +228,7 @@ fn every_run_leaves_a_row_that_says_what_it_read_and_wrote() {
             rows[0]
         );
     }
-    let json = |column: &str| -> serde_json::Value {
+    let json = |column: &str| -> Value {
         serde_json::from_str(rows[0][column].as_str().unwrap()).unwrap()
     };
     assert_eq!(
@@ -100,7 +236,7 @@ fn every_run_leaves_a_row_that_says_what_it_read_and_wrote() {
         Some(lake.table(TableName::PointForecasts).version())
     );
     assert!(
-        json("data_versions")["silver.unified_data"].is_u64(),
+        json("data_versions")["silver.unified_data"].is_array(),
         "{}",
         rows[0]
     );

@@ -635,3 +635,46 @@ fn a_delete_that_is_killed_leaves_nothing_that_would_be_doubled() {
         assert_whole(&again, &all_keys("2021-05-24"), 500);
     }
 }
+
+#[test]
+fn a_model_that_the_catalog_no_longer_has_can_be_deleted() {
+    let lake = TestLake::of(&market());
+    lake.configure(
+        "[models.mine]\nfamily = \"linear_regression\"\n[models.other]\nfamily = \"naive\"\n",
+    );
+    let request = "--commodity Coffee --models mine,naive --start 2021-05-01 --end 2021-05-03";
+    let shape = "--frequency monthly --paths 20 --model-version";
+    lake.job(&format!("backfill {request} {shape} v1"));
+    lake.job(&format!("backfill {request} {shape} v2").replace("mine,naive", "other"));
+    lake.configure("");
+
+    let versions = lake.versions();
+    for (unknown, why) in [
+        ("--models mien --model-version v1", "a misspelt one"),
+        ("--models mine --model-version v2", "one of another version"),
+        ("--models naive,gone --model-version v1", "one of several"),
+    ] {
+        let line =
+            format!("delete --commodity Coffee {unknown} --start 2021-05-01 --end 2021-05-02");
+        let (error, _) = lake.run(&line).refusal();
+        assert!(error.contains("no model"), "{why}: {error}");
+    }
+    assert_eq!(lake.versions(), versions);
+
+    let line = format!("--json delete {request} --model-version v1")
+        .replace("--end 2021-05-03", "--end 2021-05-02");
+    let report = lake.run(&line).expect(0).json();
+    assert_eq!(report["deleted"], 4, "{report}");
+    let left = keys(
+        &["Coffee"],
+        &["mine", "naive"],
+        days("2021-05-03", "2021-05-03"),
+    );
+    let mut found = lake.paths();
+    found.retain(|key, _| key.version == "v1");
+    assert_eq!(found.into_keys().collect::<BTreeSet<_>>(), left);
+    let run = lake.sql("SELECT arguments FROM job_runs WHERE kind = 'delete'");
+    let arguments: serde_json::Value =
+        serde_json::from_str(run[0]["arguments"].as_str().unwrap()).unwrap();
+    assert_eq!(arguments["models"], serde_json::json!(["mine", "naive"]));
+}

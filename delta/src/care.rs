@@ -37,6 +37,8 @@ pub const MANIFESTS: &str = "_almanac/manifests";
 pub const PAYLOADS: &str = "_almanac/payloads";
 /// Folder of content-addressed states.
 pub const STATES: &str = "_almanac/states";
+/// Folder of the runs that have begun and have not said how they ended.
+pub const RUNS: &str = crate::open_run::FOLDER;
 
 /// Model files read at the same time when states are marked.
 const MARK_CONCURRENCY: usize = 8;
@@ -79,6 +81,8 @@ pub struct SweepReport {
     pub payloads: Vec<String>,
     /// States removed, from the lake root, sorted.
     pub states: Vec<String>,
+    /// Open runs forgotten, from the lake root, sorted.
+    pub runs: Vec<String>,
     /// Size of all of them in bytes.
     pub bytes: u64,
     /// Whether nothing was really removed.
@@ -232,8 +236,8 @@ fn log_file(name: &str) -> Option<(u64, LogFile)> {
     digits.then(|| Some((version.parse().ok()?, kind)))?
 }
 
-/// Deletes manifests and payloads older than the retention, and states older than the retention
-/// that no model of any version inside the retention points to.
+/// Deletes manifests, payloads and open runs older than the retention, and states older than the
+/// retention that no model of any version inside the retention points to.
 pub async fn sweep(
     lake: &Lake,
     retention: Duration,
@@ -246,7 +250,7 @@ pub async fn sweep(
         ..SweepReport::default()
     };
     let mut stale = BTreeMap::new();
-    for folder in [MANIFESTS, PAYLOADS, STATES] {
+    for folder in [MANIFESTS, PAYLOADS, STATES, RUNS] {
         let mut objects = list(&store, Some(folder), folder).await?;
         objects.retain(|object| object.last_modified < cutoff);
         stale.insert(folder, objects);
@@ -274,7 +278,8 @@ pub async fn sweep(
         match folder {
             MANIFESTS => report.manifests = paths,
             PAYLOADS => report.payloads = paths,
-            _ => report.states = paths,
+            STATES => report.states = paths,
+            _ => report.runs = paths,
         }
     }
     Ok(report)

@@ -8,6 +8,7 @@ pub mod error;
 pub mod lake;
 pub mod manifest;
 pub mod observed;
+pub mod open_run;
 pub mod provider;
 pub mod rows;
 pub mod snapshot;

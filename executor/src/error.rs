@@ -41,6 +41,18 @@ pub enum EngineError {
         /// One that is missing or too many.
         first: UnitKey,
     },
+    /// A unit has more or fewer rows than it must have.
+    #[error("slice {slice} wrote {found} rows for {unit:?}, {wanted} are wanted")]
+    Rows {
+        /// The slice's name.
+        slice: String,
+        /// The unit.
+        unit: UnitKey,
+        /// Rows in its manifest.
+        found: u64,
+        /// Rows that it must have.
+        wanted: u64,
+    },
     /// A slice read other rows than the pinned snapshot holds.
     #[error("slice {slice} read {found}, its files hold {wanted}")]
     Input {

@@ -23,6 +23,8 @@ pub struct Slice {
     pub name: String,
     /// What it must cover, as rows or as failures.
     pub units: BTreeSet<UnitKey>,
+    /// Rows that each unit with a result must have in the first table, when that is known.
+    pub rows_per_unit: Option<u64>,
     /// What it must read, when the snapshot tells.
     pub input: Option<SliceInput>,
 }
@@ -111,6 +113,16 @@ fn verify(slice: &Slice, manifest: &Manifest) -> Result<(), EngineError> {
             found: covered.len(),
             wanted: slice.units.len(),
             first: first.clone(),
+        });
+    }
+    if let Some(wanted) = slice.rows_per_unit
+        && let Some((unit, rows)) = manifest.keys.iter().find(|(_, rows)| *rows != wanted)
+    {
+        return Err(EngineError::Rows {
+            slice: slice.name.clone(),
+            unit: unit.clone(),
+            found: *rows,
+            wanted,
         });
     }
     match (slice.input, manifest.input) {

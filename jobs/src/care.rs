@@ -7,7 +7,7 @@ use almanac_delta::care;
 use almanac_delta::manifest::UnitKey;
 use almanac_delta::rows::{read_files, write_rows};
 use almanac_delta::{CommitKind, CommitRequest, DataFile, TableName, TableSnapshot};
-use almanac_udfs::forecasters::Day;
+use almanac_planner::present::KeyRange;
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::compute::{SortColumn, lexsort_to_indices, partition, take, take_record_batch};
 use chrono::DateTime;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::context::Context;
 use crate::error::JobError;
 use crate::produce::replace::delete as delete_keys;
-use crate::produce::{Landed, Production, Tally, land};
+use crate::produce::{Landed, Tally, land};
 use crate::report::{print, print_json, titled};
 
 /// Files are merged until they hold about this many bytes.
@@ -210,10 +210,15 @@ pub async fn vacuum(
         }));
     }
     let swept = care::sweep(&context.lake, retention, dry_run).await?;
-    let objects = swept.manifests.len() + swept.payloads.len() + swept.states.len();
-    let removed = [swept.manifests, swept.payloads, swept.states].concat();
+    let objects = [
+        swept.manifests,
+        swept.payloads,
+        swept.states,
+        swept.runs,
+    ]
+    .concat();
     results.push(json!({
-        "table": "_almanac", "files": objects, "log_files": 0, "bytes": swept.bytes, "removed": removed,
+        "table": "_almanac", "files": objects.len(), "log_files": 0, "bytes": swept.bytes, "removed": objects,
     }));
     let title = if dry_run {
         "would be removed"
@@ -268,20 +273,18 @@ pub async fn history(context: &Context, table: &str, limit: usize) -> Result<(),
 /// Deletes the forecasts of a range, paths and points.
 pub async fn delete(
     context: &Context,
-    production: &Production,
+    range: &KeyRange,
     tally: &mut Tally,
 ) -> Result<Value, JobError> {
     let mut keys = BTreeSet::new();
-    for commodity in &production.commodities {
-        for model_name in production.models.keys() {
-            keys.extend(
-                (production.start..=production.end).map(|date: Day| UnitKey {
-                    commodity: commodity.clone(),
-                    model_name: model_name.clone(),
-                    model_version: production.model_version.clone(),
-                    date,
-                }),
-            );
+    for commodity in &range.commodities {
+        for model_name in &range.model_names {
+            keys.extend((range.start..=range.end).map(|date| UnitKey {
+                commodity: commodity.clone(),
+                model_name: model_name.clone(),
+                model_version: range.model_version.clone(),
+                date,
+            }));
         }
     }
     // Paths first: a job between its two tables then loses the race for the points, and sees that

@@ -17,7 +17,7 @@ pub fn parse() -> Result<Cli, ExitCode> {
 #[derive(Debug, Parser)]
 #[command(
     name = "almanac",
-    version,
+    version = crate::code::VERSION,
     max_term_width = 100,
     after_help = "Example:\n  almanac quickstart"
 )]

@@ -17,12 +17,10 @@ use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
 use uuid::Uuid;
 
+use crate::code::PROGRAM;
 use crate::error::JobError;
 use crate::report::Bar;
 use crate::settings::Settings;
-
-/// The program, as rows and logs name it.
-pub const PROGRAM: &str = concat!("almanac ", env!("CARGO_PKG_VERSION"));
 
 /// States from this size on are objects of their own.
 const OFFLOAD_BYTES: usize = 1 << 20;
@@ -171,6 +169,14 @@ impl Rows<'_> {
     pub fn day(&self, name: &str, row: usize) -> Result<Day, JobError> {
         self.date(name, row)?
             .ok_or_else(|| JobError::ours(format!("a query has no `{name}`")))
+    }
+
+    /// A truth, false when null.
+    pub fn flag(&self, name: &str, row: usize) -> Result<bool, JobError> {
+        let column = self.column(name)?.as_boolean_opt();
+        let column = column
+            .ok_or_else(|| JobError::ours(format!("the column `{name}` of a query is no truth")))?;
+        Ok(column.is_valid(row) && column.value(row))
     }
 
     /// A whole number, 0 when null.

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use almanac_delta::TableName;
 use almanac_delta::manifest::{UnitFailure, UnitKey};
+use almanac_delta::tables::job_failures::{STAGE_FRESHNESS, STAGE_TRAIN};
 use almanac_planner::present::closes;
 use almanac_udfs::forecasters::{Day, Frequency, TradingDays, date};
 use serde_json::{Value, json};
 
 use crate::context::{Context, Rows};
 use crate::error::JobError;
-use crate::holidays::closed_days;
-use crate::produce::{self, FailureRecord, Only, Production, Stages, Tally};
+use crate::produce::{
+    self, FailureRecord, Only, Planning, Production, Stages, Tally, closed_days, pin,
+};
 use crate::report::aligned;
 
 /// Days before the date from which weekdays are judged.
@@ -27,7 +29,9 @@ pub async fn run(
 ) -> Result<(), JobError> {
     let mut fresh = production.clone();
     if !allow_stale {
-        let missing = missing_closes(context, production).await?;
+        let planning = Planning::begin(context);
+        let missing = missing_closes(context, production, tally).await?;
+        planning.end(context, tally);
         fresh
             .commodities
             .retain(|commodity| !missing.contains_key(commodity));
@@ -53,7 +57,7 @@ pub async fn run(
                 tally.forecast_failed += 1;
                 tally
                     .failures
-                    .push(FailureRecord::of("freshness", &failure));
+                    .push(FailureRecord::of(STAGE_FRESHNESS, &failure));
             }
         }
     }
@@ -78,6 +82,7 @@ pub async fn run(
 async fn missing_closes(
     context: &Context,
     production: &Production,
+    tally: &mut Tally,
 ) -> Result<BTreeMap<String, (Day, Option<Day>)>, JobError> {
     let calendar = context.lake.settings().calendar.as_str();
     let day = production.start;
@@ -85,6 +90,7 @@ async fn missing_closes(
         return Ok(BTreeMap::new());
     }
     let data = context.lake.table(TableName::UnifiedData).await?;
+    pin(tally, &[&data]);
     let plan = closes(
         &context.source(&data),
         &production.commodities,
@@ -100,7 +106,7 @@ async fn missing_closes(
                 .push(rows.day("date", row)?);
         }
     }
-    let closed = closed_days(&context.lake, &context.lake.settings().holidays).await?;
+    let closed = closed_days(context, tally).await?;
     let mut missing = BTreeMap::new();
     for commodity in &production.commodities {
         let own = dates.get(commodity).map_or(&[][..], Vec::as_slice);
@@ -118,7 +124,12 @@ async fn missing_closes(
 }
 
 /// When each model was last trained and is trained next.
-pub async fn cadence(context: &Context, production: &Production) -> Result<Vec<Value>, JobError> {
+pub async fn cadence(
+    context: &Context,
+    production: &Production,
+    tally: &mut Tally,
+) -> Result<Vec<Value>, JobError> {
+    let planning = Planning::begin(context);
     let frequency: Frequency = production
         .frequency
         .parse()
@@ -137,6 +148,7 @@ pub async fn cadence(context: &Context, production: &Production) -> Result<Vec<V
                 .push(rows.day("training_date", row)?);
         }
     }
+    planning.end(context, tally);
     let line = |((commodity, model_name), mut dates): ((String, String), Vec<Day>)| {
         dates.sort_unstable();
         let (anchor, last) = (dates.first().copied()?, dates.last().copied()?);
@@ -197,7 +209,7 @@ pub fn summary(result: &Value, production: &Production) -> String {
         ));
     }
     for failure in result["failures"].as_array().into_iter().flatten() {
-        let retrain = text(&failure["stage"]) == "train" && count("forecasts") > 0;
+        let retrain = text(&failure["stage"]) == STAGE_TRAIN && count("forecasts") > 0;
         let note = if retrain {
             "; an earlier model, where there is one, serves the forecast"
         } else {

@@ -82,9 +82,13 @@ pub async fn store_builtin(
 ///
 /// # Errors
 /// When the lake fails.
-pub async fn closed_days(lake: &Lake, calendar: &str) -> Result<Vec<Day>, IngestError> {
-    let stored = stored(lake, &lake.table(TableName::Calendar).await?).await?;
-    let closed = stored
+pub async fn closed_days(
+    lake: &Lake,
+    table: &TableSnapshot,
+    calendar: &str,
+) -> Result<Vec<Day>, IngestError> {
+    let closed = stored(lake, table)
+        .await?
         .into_iter()
         .filter(|((name, _), is_open)| name == calendar && !is_open);
     Ok(closed.map(|((_, day), _)| day).collect())
@@ -194,6 +198,11 @@ mod tests {
             .unwrap()
     }
 
+    async fn closed_of(lake: &Lake, calendar: &str) -> Vec<Day> {
+        let table = lake.table(TableName::Calendar).await.unwrap();
+        closed_days(lake, &table, calendar).await.unwrap()
+    }
+
     #[tokio::test]
     async fn the_builtin_calendar_is_stored_once() {
         let folder = tempfile::tempdir().unwrap();
@@ -206,9 +215,9 @@ mod tests {
             store_builtin(&lake, vec![], "run").await.unwrap().version,
             None
         );
-        let closed = closed_days(&lake, US_EXCHANGE).await.unwrap();
+        let closed = closed_of(&lake, US_EXCHANGE).await;
         assert_eq!(closed, us_exchange_holidays(1985, 2060));
-        assert!(closed_days(&lake, "other").await.unwrap().is_empty());
+        assert!(closed_of(&lake, "other").await.is_empty());
     }
 
     #[tokio::test]
@@ -225,17 +234,17 @@ mod tests {
         let overrides = read_file(&file, US_EXCHANGE).await.unwrap();
         let report = store_builtin(&lake, overrides, "run").await.unwrap();
         assert_eq!(report.version, Some(1));
-        let closed = closed_days(&lake, US_EXCHANGE).await.unwrap();
+        let closed = closed_of(&lake, US_EXCHANGE).await;
         assert_eq!(closed.len(), before.len());
         assert!(closed.contains(&parse("2025-01-09").unwrap()));
         assert!(!closed.contains(&parse("2024-12-25").unwrap()));
         assert_eq!(
-            closed_days(&lake, "ice").await.unwrap(),
+            closed_of(&lake, "ice").await,
             [parse("2024-12-26").unwrap()]
         );
         // The built-in calendar does not take an override back.
         store_builtin(&lake, vec![], "run").await.unwrap();
-        assert_eq!(closed_days(&lake, US_EXCHANGE).await.unwrap(), closed);
+        assert_eq!(closed_of(&lake, US_EXCHANGE).await, closed);
     }
 
     #[tokio::test]

@@ -3,8 +3,10 @@
 mod care;
 mod catalog;
 mod cli;
+mod code;
 mod commands;
 mod context;
+mod coverage;
 mod daily;
 mod error;
 mod holidays;

@@ -2,8 +2,11 @@
 //! pinned snapshots, run in slices, and committed once per table.
 
 pub mod actuals;
+mod due;
 mod forecast;
+mod made;
 mod points;
+mod present;
 pub mod replace;
 mod slices;
 mod train;
@@ -11,6 +14,7 @@ mod train;
 pub use train::bucket as bucket_of;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use almanac_delta::manifest::{Manifest, UnitFailure, UnitKey};
 use almanac_delta::{
@@ -19,14 +23,20 @@ use almanac_delta::{
 use almanac_planner::present::{KeyRange, active_models};
 use almanac_udfs::forecasters::{Day, Frequency, date};
 use almanac_udfs::spec::ModelSpec;
+use chrono::Utc;
 use serde::Serialize;
 use uuid::Uuid;
 
+use self::due::{Attempts, due};
 use crate::context::{Context, Rows};
 use crate::error::JobError;
+use crate::holidays;
 
 /// How often a conflicting commit is planned again before the job gives up.
 const TRIES: u32 = 40;
+
+/// The last day that a date column can sensibly hold: 9999-12-31.
+const FOREVER: Day = 2_932_896;
 
 /// A request, resolved.
 #[derive(Debug, Clone, Serialize)]
@@ -65,10 +75,20 @@ pub enum Only {
     Failed(BTreeSet<(String, UnitKey)>),
 }
 
+impl Only {
+    /// Whether a unit that is missing in a stage is meant.
+    fn means(&self, stage: &str, key: &UnitKey) -> bool {
+        match self {
+            Self::Missing => true,
+            Self::Failed(failed) => failed.contains(&(stage.to_owned(), key.clone())),
+        }
+    }
+}
+
 /// One failed unit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct FailureRecord {
-    /// `train`, `forecast` or `freshness`.
+    /// As `job_failures` calls it.
     pub stage: String,
     /// Commodity.
     pub commodity: String,
@@ -129,9 +149,9 @@ pub struct Tally {
     pub failures: Vec<FailureRecord>,
     /// Versions committed, by table.
     pub versions: BTreeMap<String, u64>,
-    /// Versions read, by table.
+    /// All versions read, by table.
     #[serde(skip)]
-    pub versions_read: BTreeMap<String, u64>,
+    pub versions_read: BTreeMap<String, BTreeSet<u64>>,
     /// Seconds spent planning.
     #[serde(skip)]
     pub planning_seconds: f64,
@@ -155,7 +175,12 @@ impl Tally {
         self.conflicts += part.conflicts;
         self.failures.extend(part.failures);
         self.versions.extend(part.versions);
-        self.versions_read.extend(part.versions_read);
+        for (table, versions) in part.versions_read {
+            self.versions_read
+                .entry(table)
+                .or_default()
+                .extend(versions);
+        }
         self.planning_seconds += part.planning_seconds;
         self.planning_bytes += part.planning_bytes;
     }
@@ -168,6 +193,18 @@ pub(crate) enum Landed {
     Yes,
     /// Another job was first: plan again.
     PlanAgain,
+}
+
+impl Tally {
+    /// A run's before its work: what was read to understand the request is planning, too.
+    pub(crate) fn of_request(context: &Context) -> Self {
+        let since = Utc::now().timestamp_micros() - context.stamp.at_micros;
+        Self {
+            planning_seconds: Duration::from_micros(since.max(0).unsigned_abs()).as_secs_f64(),
+            planning_bytes: Planning::read(context),
+            ..Self::default()
+        }
+    }
 }
 
 impl Production {
@@ -212,8 +249,6 @@ pub async fn anchors(
     production: &Production,
     models: &TableSnapshot,
 ) -> Result<Anchors, JobError> {
-    /// The last day that a date column can sensibly hold: 9999-12-31.
-    const FOREVER: Day = 2_932_896;
     let range = production.range(production.start, FOREVER);
     let mut anchors = Anchors::new();
     for batch in context
@@ -278,7 +313,7 @@ pub async fn present_forecasts_of(
 ) -> Result<BTreeMap<UnitKey, String>, JobError> {
     let table = context.lake.table(TableName::Distributions).await?;
     let range = production.range(production.start, production.end);
-    let present = forecast::present_keys_of_any_shape(context, &table, &range).await?;
+    let present = present::present_keys_of_any_shape(context, &table, &range).await?;
     Ok(present
         .into_iter()
         .map(|(key, made)| (key, made.input_digest))
@@ -297,6 +332,7 @@ pub async fn run(
         // Refuses a changed specification; training does so by itself.
         let planning = Planning::begin(context);
         let models = context.lake.table(TableName::TrainedModels).await?;
+        pin(tally, &[&models]);
         anchors(context, production, &models).await?;
         planning.end(context, tally);
     }
@@ -304,8 +340,9 @@ pub async fn run(
     // takes a model that is newer than its own day.
     let chunks = production.chunks();
     let upcoming = chunks.iter().skip(1).map(Some).chain([None]);
+    let mut attempts = Attempts::default();
     if let Some(first) = chunks.first().filter(|_| stages.train) {
-        train::chunk(context, production, *first, only, tally).await?;
+        train::chunk(context, production, *first, only, &mut attempts, tally).await?;
     }
     for (chunk, next) in chunks.iter().zip(upcoming) {
         let (mut drawn, mut trained) = (Tally::default(), Tally::default());
@@ -317,7 +354,8 @@ pub async fn run(
         };
         let models = async {
             if let Some(next) = next.filter(|_| stages.train) {
-                train::chunk(context, production, *next, only, &mut trained).await?;
+                let attempts = &mut attempts;
+                train::chunk(context, production, *next, only, attempts, &mut trained).await?;
             }
             Ok(())
         };
@@ -354,16 +392,17 @@ pub async fn dry_run(context: &Context, production: &Production) -> Result<DryRu
     let models = context.lake.table(TableName::TrainedModels).await?;
     let anchors = anchors(context, production, &models).await?;
     let mut dry = DryRun::default();
+    let (only, untried) = (Only::Missing, Attempts::default());
     for chunk in production.chunks() {
-        let due = train::due(context, production, chunk, &anchors, &Only::Missing).await?;
-        dry.would_train += due.units.len() as u64;
-        dry.train_skipped += (due.wanted - due.units.len()) as u64;
-        dry.trainings.extend(due.units.iter().map(|unit| {
-            (
-                unit.commodity.clone(),
-                unit.model_name.clone(),
-                date::format(unit.date),
-            )
+        let due = due(
+            context, production, chunk, &anchors, &only, &models, &untried,
+        )
+        .await?;
+        dry.would_train += due.open.len() as u64;
+        dry.train_skipped += due.skipped.values().sum::<u64>();
+        dry.trainings.extend(due.days().into_iter().map(|unit| {
+            let day = date::format(unit.date);
+            (unit.commodity, unit.model_name, day)
         }));
         let (missing, wanted) = forecast::missing(context, production, chunk).await?;
         dry.would_forecast += missing;
@@ -483,7 +522,7 @@ pub(crate) async fn land(
             }
             // Jitter from the run's own id keeps two losers from meeting again.
             let jitter = context.stamp.run_id.bytes().map(u64::from).sum::<u64>() % 97;
-            tokio::time::sleep(std::time::Duration::from_millis(
+            tokio::time::sleep(Duration::from_millis(
                 20 * u64::from(tally.lost_in_a_row.min(20)) + jitter,
             ))
             .await;
@@ -500,11 +539,22 @@ pub(crate) async fn forget(context: &Context, slices: &[String]) {
     }
 }
 
-/// Records the versions that a chunk was planned on.
+/// Records the versions that a run rests on.
 pub(crate) fn pin(tally: &mut Tally, snapshots: &[&TableSnapshot]) {
     for snapshot in snapshots {
-        tally
-            .versions_read
-            .insert(snapshot.name().sql_name().to_owned(), snapshot.version());
+        let table = snapshot.name().sql_name().to_owned();
+        let versions = tally.versions_read.entry(table).or_default();
+        versions.insert(snapshot.version());
     }
+}
+
+/// The closed days of the lake's calendar, sorted.
+pub(crate) async fn closed_days(
+    context: &Context,
+    tally: &mut Tally,
+) -> Result<Vec<Day>, JobError> {
+    let table = context.lake.table(TableName::Calendar).await?;
+    pin(tally, &[&table]);
+    let calendar = context.lake.settings().holidays.as_str();
+    Ok(holidays::closed_days(&context.lake, &table, calendar).await?)
 }

@@ -11,7 +11,7 @@ use crate::error::JobError;
 use crate::holidays::store_builtin;
 use crate::ingest::ingest_rows;
 use crate::market::Market;
-use crate::produce::{self, Only, Production, Stages, Tally};
+use crate::produce::{self, Only, Production, Stages};
 use crate::runs::{Run, Status};
 use crate::settings::Settings;
 
@@ -87,8 +87,7 @@ pub async fn quickstart(settings: Settings) -> Result<(Value, Status), JobError>
     };
     let arguments =
         serde_json::to_value(&production).map_err(|error| JobError::ours(error.to_string()))?;
-    let run = Run::begin("quickstart", arguments);
-    let mut tally = Tally::default();
+    let (run, mut tally) = Run::begin(&context, "quickstart", arguments).await?;
     let stages = Stages {
         train: true,
         forecast: true,

@@ -12,6 +12,7 @@ use crate::cli::{SelectionArgs, ShapeArgs};
 use crate::context::{Context, Rows};
 use crate::error::JobError;
 use crate::produce::Production;
+use crate::sql::{self, quoted};
 
 /// Days in a range at most.
 const LONGEST_RANGE: Day = 36_600;
@@ -26,26 +27,7 @@ pub async fn production(
     shape: &ShapeArgs,
     (start, end): (Day, Day),
 ) -> Result<Production, JobError> {
-    if start > end {
-        return Err(JobError::user(
-            format!(
-                "the range is empty: it starts on {} and ends on {}",
-                date::format(start),
-                date::format(end)
-            ),
-            "--start must not be after --end",
-        ));
-    }
-    if end - start > LONGEST_RANGE {
-        return Err(JobError::user(
-            format!(
-                "the range {} to {} is longer than a century",
-                date::format(start),
-                date::format(end)
-            ),
-            "check the years of --start and --end",
-        ));
-    }
+    check_range(start, end)?;
     if shape.paths == 0 || i32::try_from(shape.paths).is_err() {
         return Err(JobError::user(
             format!("--paths {} makes no sense", shape.paths),
@@ -94,6 +76,73 @@ pub async fn production(
         paths: shape.paths,
         horizon: shape.horizon,
     })
+}
+
+/// Resolves a request for forecasts that are stored, whether or not the catalog still has their
+/// models.
+pub async fn stored_keys(
+    context: &Context,
+    selection: &SelectionArgs,
+    (start, end): (Day, Day),
+) -> Result<KeyRange, JobError> {
+    check_range(start, end)?;
+    check_version(&selection.model_version)?;
+    let commodities = chosen_commodities(context, &selection.commodity).await?;
+    let mut stored: Option<BTreeSet<String>> = None;
+    let mut model_names = BTreeSet::new();
+    for key in &selection.models {
+        if let Err(unknown) = context.settings.catalog.get(key) {
+            let stored = match &stored {
+                Some(stored) => stored,
+                None => stored.insert(stored_models(context, &selection.model_version).await?),
+            };
+            if !stored.contains(key) {
+                return Err(unknown);
+            }
+        }
+        model_names.insert(key.clone());
+    }
+    Ok(KeyRange {
+        commodities,
+        model_names: model_names.into_iter().collect(),
+        model_version: selection.model_version.clone(),
+        start,
+        end,
+    })
+}
+
+/// The models that have something stored under a version.
+async fn stored_models(context: &Context, version: &str) -> Result<BTreeSet<String>, JobError> {
+    let version = quoted(version);
+    let tables = ["trained_models", "distributions", "point_forecasts"];
+    let query = tables
+        .map(|table| format!("SELECT model_name FROM {table} WHERE model_version = {version}"))
+        .join(" UNION ");
+    let mut stored = BTreeSet::new();
+    for batch in sql::rows(context, &query, &[]).await? {
+        let rows = Rows(&batch);
+        for row in 0..rows.len() {
+            stored.insert(rows.text("model_name", row)?);
+        }
+    }
+    Ok(stored)
+}
+
+fn check_range(start: Day, end: Day) -> Result<(), JobError> {
+    let (first, last) = (date::format(start), date::format(end));
+    if start > end {
+        return Err(JobError::user(
+            format!("the range is empty: it starts on {first} and ends on {last}"),
+            "--start must not be after --end",
+        ));
+    }
+    if end - start > LONGEST_RANGE {
+        return Err(JobError::user(
+            format!("the range {first} to {last} is longer than a century"),
+            "check the years of --start and --end",
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses a version that a partition or a path could not hold, and the one of the actuals.

@@ -1,8 +1,10 @@
-//! The record of a run: a row in `job_runs`, a row in `job_failures` for each failed unit.
+//! The record of a run: an open run while it is at work, then a row in `job_runs`, and a row in
+//! `job_failures` for each failed unit.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use almanac_delta::open_run::OpenRun;
 use almanac_delta::rows::write_rows;
 use almanac_delta::tables::{job_failures, job_runs};
 use almanac_delta::{CommitKind, CommitRequest, TableName};
@@ -14,7 +16,8 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::context::{Context, PROGRAM};
+use crate::code::PROGRAM;
+use crate::context::Context;
 use crate::error::JobError;
 use crate::produce::{FailureRecord, Landed, Tally, land};
 
@@ -48,13 +51,29 @@ pub struct Run {
 }
 
 impl Run {
-    /// Begins a run of a command.
-    pub fn begin(command: &'static str, arguments: Value) -> Self {
-        Self {
-            command,
+    /// Begins a run of a command with an empty tally, and makes it known: whatever becomes of the
+    /// process, `status` tells of it.
+    pub async fn begin(
+        context: &Context,
+        command: &'static str,
+        arguments: Value,
+    ) -> Result<(Self, Tally), JobError> {
+        let tally = Tally::of_request(context);
+        let open = OpenRun {
+            run_id: context.stamp.run_id.clone(),
+            kind: command.to_owned(),
             arguments,
+            started_at_micros: context.stamp.at_micros,
+            engine: context.engine.name(),
+            code_version: PROGRAM.to_owned(),
+        };
+        open.put(context.lake.store().as_ref()).await?;
+        let run = Self {
+            command,
+            arguments: open.arguments,
             started: Instant::now(),
-        }
+        };
+        Ok((run, tally))
     }
 
     /// Records the run and its failures, and returns the result that the command prints.
@@ -76,6 +95,13 @@ impl Run {
         let recorded = self
             .record(context, &mut tally, status, message.as_deref())
             .await;
+        if recorded.is_ok() {
+            let store = context.lake.store();
+            // A run with a row is not open, whatever stays of it; what stays is swept later.
+            if let Err(error) = OpenRun::remove(store.as_ref(), &context.stamp.run_id).await {
+                tracing::warn!(%error, "the run's object stays until vacuum");
+            }
+        }
         // Why the run stopped matters more than that its record could not be written either.
         outcome?;
         recorded?;
@@ -115,7 +141,6 @@ impl Run {
                 i64::try_from(value).unwrap_or(i64::MAX),
             ]))
         };
-        let json = |value: &std::collections::BTreeMap<String, u64>| json!(value).to_string();
         let columns: Vec<(&str, ArrayRef)> = vec![
             (job_runs::RUN_ID, text(context.stamp.run_id.clone())),
             (job_runs::KIND, text(self.command.to_owned())),
@@ -131,8 +156,14 @@ impl Run {
             (job_runs::FORECAST_FAILED, count(tally.forecast_failed)),
             (job_runs::ENGINE, text(context.engine.name())),
             (job_runs::CODE_VERSION, text(PROGRAM.to_owned())),
-            (job_runs::DATA_VERSIONS, text(json(&tally.versions_read))),
-            (job_runs::TABLE_VERSIONS, text(json(&tally.versions))),
+            (
+                job_runs::DATA_VERSIONS,
+                text(json!(tally.versions_read).to_string()),
+            ),
+            (
+                job_runs::TABLE_VERSIONS,
+                text(json!(tally.versions).to_string()),
+            ),
             (
                 job_runs::MESSAGE,
                 Arc::new(StringArray::from(vec![message])),

@@ -67,6 +67,11 @@ pub async fn rows(
     })
 }
 
+/// A text as a literal of a query.
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 /// For each stored version a request that spans all of its forecasts.
 pub async fn versions(context: &Context) -> Result<Vec<Production>, JobError> {
     let query = "SELECT m.model_version, m.commodity, m.model_name, min(m.training_date) AS first_trained,

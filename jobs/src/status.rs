@@ -1,35 +1,33 @@
 //! Runs, failures and coverage.
 
-use almanac_delta::TableName;
-use almanac_planner::coverage::coverage;
+use std::collections::BTreeSet;
+
+use almanac_delta::open_run::OpenRun;
 use almanac_udfs::forecasters::date;
+use chrono::SecondsFormat;
 use serde_json::{Value, json};
 
-use crate::context::{Context, Rows};
+use crate::context::Context;
+use crate::coverage::{coverage, gaps_in_words};
 use crate::error::JobError;
+use crate::produce::actuals;
 use crate::report::{print, print_json, titled};
 use crate::request::known_commodities;
+use crate::sql::quoted;
+use crate::stale::StaleKey;
 use crate::{sql, stale};
+
+/// The status of a run that has begun and has not said how it ended.
+const UNFINISHED: &str = "unfinished";
 
 /// Prints one run, or the newest runs with coverage.
 pub async fn status(context: &Context, run: Option<&str>) -> Result<(), JobError> {
-    let runs = match run {
+    let mut unfinished = unfinished(context).await?;
+    let mut runs = match run {
         Some(run) => {
-            let rows = objects(
-                context,
-                &format!(
-                    "SELECT * FROM job_runs WHERE run_id = '{}'",
-                    run.replace('\'', "''")
-                ),
-            )
-            .await?;
-            if rows.is_empty() {
-                return Err(JobError::user(
-                    format!("no run `{run}`"),
-                    "`almanac status` lists the newest runs",
-                ));
-            }
-            rows
+            unfinished.retain(|open| open["run_id"] == run);
+            let query = format!("SELECT * FROM job_runs WHERE run_id = {}", quoted(run));
+            objects(context, &query).await?
         }
         None => {
             objects(
@@ -39,19 +37,22 @@ pub async fn status(context: &Context, run: Option<&str>) -> Result<(), JobError
             .await?
         }
     };
-    let ids: Vec<String> = runs
-        .iter()
-        .filter_map(|run| run["run_id"].as_str())
-        .map(|id| format!("'{id}'"))
-        .collect();
-    let failures = if ids.is_empty() {
+    runs.extend(unfinished.iter().cloned());
+    runs.sort_by(|a, b| b["started_at"].as_str().cmp(&a["started_at"].as_str()));
+    if let (Some(run), true) = (run, runs.is_empty()) {
+        return Err(JobError::user(
+            format!("no run `{run}`"),
+            "`almanac status` lists the newest runs",
+        ));
+    }
+    let failures = if runs.is_empty() {
         vec![]
     } else {
-        let list = ids.join(", ");
+        let list = quoted_ids(&runs);
         objects(context, &format!("SELECT * FROM job_failures WHERE run_id IN ({list}) ORDER BY failed_at DESC, commodity, model_name, date LIMIT 200")).await?
     };
     let coverage = if run.is_none() {
-        coverage_of(context).await?
+        coverage(context).await?
     } else {
         vec![]
     };
@@ -75,6 +76,20 @@ pub async fn status(context: &Context, run: Option<&str>) -> Result<(), JobError
         ],
         &runs,
     ))?;
+    if !unfinished.is_empty() {
+        print(&titled(
+            "\nunfinished: at work, or killed; what they committed is there, the same command again does the rest",
+            &["run_id", "kind", "started_at", "request"],
+            &unfinished.iter().map(with_request).collect::<Vec<_>>(),
+        ))?;
+    }
+    if let (Some(_), Some(one)) = (run, runs.first()) {
+        for name in ["arguments", "message"] {
+            if let Some(text) = one[name].as_str() {
+                print(&format!("{name} {text}"))?;
+            }
+        }
+    }
     if !failures.is_empty() {
         print(&titled(
             "\nfailures",
@@ -90,6 +105,11 @@ pub async fn status(context: &Context, run: Option<&str>) -> Result<(), JobError
         ))?;
     }
     if run.is_none() {
+        let told = |line: &Value| {
+            let mut told = line.clone();
+            told["missing"] = json!(gaps_in_words(line));
+            told
+        };
         print(&titled(
             "\ncoverage",
             &[
@@ -100,8 +120,10 @@ pub async fn status(context: &Context, run: Option<&str>) -> Result<(), JobError
                 "wanted",
                 "first_date",
                 "last_date",
+                "live",
+                "missing",
             ],
-            &coverage,
+            &coverage.iter().map(told).collect::<Vec<_>>(),
         ))?;
         print(&format!("\ncommodities: {}", commodities.join(", ")))?;
     }
@@ -113,20 +135,16 @@ pub async fn stale_keys(context: &Context) -> Result<(), JobError> {
     let mut found: Vec<Value> = vec![];
     for production in sql::versions(context).await? {
         let stale = stale::stale(context, &production).await?;
-        for (stage, keys) in [("model", &stale.models), ("forecast", &stale.forecasts)] {
-            found.extend(keys.iter().map(|stale| {
-                json!({
-                    "kind": stage,
-                    "commodity": stale.key.commodity,
-                    "model_name": stale.key.model_name,
-                    "model_version": stale.key.model_version,
-                    "date": date::format(stale.key.date),
-                    "input_digest": stale.input_digest,
-                    "current_digest": stale.current_digest,
-                })
-            }));
-        }
+        found.extend(stale.models.iter().map(|stale| stale_key("model", stale)));
+        found.extend(
+            stale
+                .forecasts
+                .iter()
+                .map(|stale| stale_key("forecast", stale)),
+        );
     }
+    let actuals = actuals::stale(context).await?;
+    found.extend(actuals.iter().map(|stale| stale_key("actuals", stale)));
     if context.settings.json {
         return print_json(&json!({"stale": found}));
     }
@@ -141,29 +159,80 @@ pub async fn stale_keys(context: &Context) -> Result<(), JobError> {
     print("\nmake them again with `almanac backfill … --revise` over their dates")
 }
 
-async fn coverage_of(context: &Context) -> Result<Vec<Value>, JobError> {
-    let table = context.lake.table(TableName::Distributions).await?;
-    let mut lines = vec![];
-    for batch in context
-        .engine
-        .query(coverage(&context.source(&table))?)
-        .await?
-    {
-        let rows = Rows(&batch);
-        for row in 0..rows.len() {
-            let (first, last) = (rows.day("first_date", row)?, rows.day("last_date", row)?);
-            lines.push(json!({
-                "commodity": rows.text("commodity", row)?,
-                "model_name": rows.text("model_name", row)?,
-                "model_version": rows.text("model_version", row)?,
-                "present": rows.number("dates", row)?,
-                "wanted": last - first + 1,
-                "first_date": date::format(first),
-                "last_date": date::format(last),
-            }));
+fn stale_key(kind: &str, stale: &StaleKey) -> Value {
+    json!({
+        "kind": kind,
+        "commodity": stale.key.commodity,
+        "model_name": stale.key.model_name,
+        "model_version": stale.key.model_version,
+        "date": date::format(stale.key.date),
+        "input_digest": stale.input_digest,
+        "current_digest": stale.current_digest,
+    })
+}
+
+/// A run with what it was asked for, in a line: its arguments without the specifications.
+fn with_request(run: &Value) -> Value {
+    let arguments = run["arguments"].as_str().unwrap_or_default();
+    let names = |value: &Value| match value {
+        Value::Object(by_name) => by_name.keys().cloned().collect::<Vec<_>>().join(","),
+        Value::Array(names) => {
+            let names = names.iter().filter_map(Value::as_str);
+            names.collect::<Vec<_>>().join(",")
         }
+        other => other.as_str().unwrap_or_default().to_owned(),
+    };
+    let request = match serde_json::from_str::<Value>(arguments) {
+        Ok(parsed) if parsed.is_object() => {
+            let [commodities, models, version, start, end] =
+                ["commodities", "models", "model_version", "start", "end"]
+                    .map(|name| names(&parsed[name]));
+            format!("{commodities} {models} {version} {start} … {end}")
+        }
+        _ => arguments.to_owned(),
+    };
+    let mut run = run.clone();
+    run["request"] = json!(request);
+    run
+}
+
+/// Runs that have begun and have no row, as rows of `job_runs` say what is known of them.
+async fn unfinished(context: &Context) -> Result<Vec<Value>, JobError> {
+    // Listed before the rows are read: a run that ends in between has its row.
+    let open = OpenRun::all(context.lake.store().as_ref()).await?;
+    let open: Vec<Value> = open
+        .into_iter()
+        .map(|run| {
+            let started = run.started_at();
+            json!({
+                "run_id": run.run_id,
+                "kind": run.kind,
+                "arguments": run.arguments.to_string(),
+                "started_at": started.map(|at| at.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+                "status": UNFINISHED,
+                "engine": run.engine,
+                "code_version": run.code_version,
+            })
+        })
+        .collect();
+    if open.is_empty() {
+        return Ok(open);
     }
-    Ok(lines)
+    let list = quoted_ids(&open);
+    let query = format!("SELECT run_id FROM job_runs WHERE run_id IN ({list})");
+    let rows = objects(context, &query).await?;
+    let ended: BTreeSet<&str> = rows
+        .iter()
+        .filter_map(|row| row["run_id"].as_str())
+        .collect();
+    let is_open = |run: &Value| run["run_id"].as_str().is_some_and(|id| !ended.contains(id));
+    Ok(open.into_iter().filter(is_open).collect())
+}
+
+/// The ids of runs as a list in SQL.
+fn quoted_ids(runs: &[Value]) -> String {
+    let ids = runs.iter().filter_map(|run| run["run_id"].as_str());
+    ids.map(quoted).collect::<Vec<_>>().join(", ")
 }
 
 async fn objects(context: &Context, query: &str) -> Result<Vec<Value>, JobError> {

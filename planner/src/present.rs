@@ -7,7 +7,7 @@ use almanac_udfs::region_first::region_first;
 use datafusion::catalog::TableProvider;
 use datafusion::error::Result;
 use datafusion::functions_aggregate::expr_fn::{count, max};
-use datafusion::logical_expr::{LogicalPlan, col, ident, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, col, ident, lit};
 
 use crate::{among, date, scan};
 
@@ -55,10 +55,7 @@ pub fn present_forecasts(
         .filter(
             col(PATH_ID)
                 .in_list(ids, false)
-                .and(col(MODEL_VERSION).eq(lit(range.model_version.as_str())))
-                .and(col(FORECAST_START_DATE).between(date(range.start), date(range.end)))
-                .and(among(COMMODITY, &range.commodities))
-                .and(among(MODEL_NAME, &range.model_names))
+                .and(forecasts_of(range))
                 .and(col(IS_ACTUALS).is_not_true()),
         )?
         .aggregate(
@@ -92,13 +89,7 @@ pub fn present_points(table: &Arc<dyn TableProvider>, range: &KeyRange) -> Resul
         INPUT_DIGEST,
     ];
     scan("point_forecasts", table, &columns)?
-        .filter(
-            col(MODEL_VERSION)
-                .eq(lit(range.model_version.as_str()))
-                .and(col(FORECAST_START_DATE).between(date(range.start), date(range.end)))
-                .and(among(COMMODITY, &range.commodities))
-                .and(among(MODEL_NAME, &range.model_names)),
-        )?
+        .filter(forecasts_of(range))?
         .aggregate(
             vec![col(COMMODITY), col(MODEL_NAME), col(FORECAST_START_DATE)],
             vec![
@@ -131,14 +122,7 @@ pub fn active_models(table: &Arc<dyn TableProvider>, range: &KeyRange) -> Result
         IS_ACTIVE,
     ];
     scan("trained_models", table, &columns)?
-        .filter(
-            col(MODEL_VERSION)
-                .eq(lit(range.model_version.as_str()))
-                .and(among(COMMODITY, &range.commodities))
-                .and(among(MODEL_NAME, &range.model_names))
-                .and(col(IS_ACTIVE).is_not_false())
-                .and(col(TRAINING_DATE).lt_eq(date(range.end))),
-        )?
+        .filter(models_of(range).and(col(TRAINING_DATE).lt_eq(date(range.end))))?
         .project(
             [
                 COMMODITY,
@@ -179,14 +163,7 @@ pub fn model_states(
     ];
     let dates = training_dates.iter().map(|day| date(*day)).collect();
     scan("trained_models", table, &columns)?
-        .filter(
-            col(MODEL_VERSION)
-                .eq(lit(range.model_version.as_str()))
-                .and(among(COMMODITY, &range.commodities))
-                .and(among(MODEL_NAME, &range.model_names))
-                .and(col(IS_ACTIVE).is_not_false())
-                .and(col(TRAINING_DATE).in_list(dates, false)),
-        )?
+        .filter(models_of(range).and(col(TRAINING_DATE).in_list(dates, false)))?
         .build()
 }
 
@@ -287,4 +264,24 @@ pub fn regions(
     .distinct()?
     .sort([col(REGION).sort(true, false)])?
     .build()
+}
+
+/// True for the range's rows of `distributions` and of `point_forecasts`.
+fn forecasts_of(range: &KeyRange) -> Expr {
+    use distributions::{COMMODITY, FORECAST_START_DATE, MODEL_NAME, MODEL_VERSION};
+    col(MODEL_VERSION)
+        .eq(lit(range.model_version.as_str()))
+        .and(col(FORECAST_START_DATE).between(date(range.start), date(range.end)))
+        .and(among(COMMODITY, &range.commodities))
+        .and(among(MODEL_NAME, &range.model_names))
+}
+
+/// True for active models of the range, of whatever date.
+fn models_of(range: &KeyRange) -> Expr {
+    use trained_models::{COMMODITY, IS_ACTIVE, MODEL_NAME, MODEL_VERSION};
+    col(MODEL_VERSION)
+        .eq(lit(range.model_version.as_str()))
+        .and(among(COMMODITY, &range.commodities))
+        .and(among(MODEL_NAME, &range.model_names))
+        .and(col(IS_ACTIVE).is_not_false())
 }

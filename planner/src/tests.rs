@@ -322,13 +322,32 @@ fn points_carry_the_bucket_of_lakes_that_have_buckets() {
 }
 
 #[test]
-fn coverage_counts_first_paths() {
-    let plan =
-        crate::coverage::coverage(&table(TableName::Distributions, Layout::Commodity)).unwrap();
-    assert_snapshot!(printed(&plan), @r"
-    Sort: distributions.commodity ASC NULLS LAST, distributions.model_name ASC NULLS LAST, distributions.model_version ASC NULLS LAST
-      Aggregate: groupBy=[[distributions.commodity, distributions.model_name, distributions.model_version]], aggr=[[count(Int32(1)) AS dates, min(distributions.forecast_start_date) AS first_date, max(distributions.forecast_start_date) AS last_date]]
-        Filter: distributions.path_id = Int32(1) AND distributions.is_actuals IS NOT TRUE
-          TableScan: distributions projection=[path_id, forecast_start_date, model_version, commodity, model_name, is_actuals]
-    ");
+fn present_stretches_are_of_first_paths() {
+    let table = table(TableName::Distributions, Layout::Commodity);
+    let plan = crate::coverage::present_stretches(&table).unwrap();
+    assert_snapshot!(printed(&plan), @r#"
+    Sort: distributions.commodity ASC NULLS LAST, distributions.model_name ASC NULLS LAST, distributions.model_version ASC NULLS LAST, first_date ASC NULLS LAST
+      Aggregate: groupBy=[[distributions.commodity, distributions.model_name, distributions.model_version, apart]], aggr=[[min(date) AS first_date, max(date) AS last_date, bool_or(live) AS live]]
+        Projection: distributions.commodity, distributions.model_name, distributions.model_version, date, live, CAST(CAST(date AS Int32) AS Int64) - CAST(number AS Int64) AS apart
+          WindowAggr: windowExpr=[[row_number() PARTITION BY [distributions.commodity, distributions.model_name, distributions.model_version] ORDER BY [date ASC NULLS LAST] ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS number]]
+            Projection: distributions.commodity, distributions.model_name, distributions.model_version, distributions.forecast_start_date AS date, distributions.origin = Utf8("live") AS live
+              Filter: distributions.path_id = Int32(1) AND distributions.is_actuals IS NOT TRUE
+                TableScan: distributions projection=[path_id, forecast_start_date, model_version, commodity, model_name, is_actuals, origin]
+    "#);
+}
+
+#[test]
+fn failed_stretches_are_of_forecasts_each_day_once() {
+    let table = table(TableName::JobFailures, Layout::Commodity);
+    let plan = crate::coverage::failed_stretches(&table).unwrap();
+    assert_snapshot!(printed(&plan), @r#"
+    Sort: job_failures.commodity ASC NULLS LAST, job_failures.model_name ASC NULLS LAST, job_failures.model_version ASC NULLS LAST, first_date ASC NULLS LAST
+      Aggregate: groupBy=[[job_failures.commodity, job_failures.model_name, job_failures.model_version, apart]], aggr=[[min(date) AS first_date, max(date) AS last_date, bool_or(live) AS live]]
+        Projection: job_failures.commodity, job_failures.model_name, job_failures.model_version, date, live, CAST(CAST(date AS Int32) AS Int64) - CAST(number AS Int64) AS apart
+          WindowAggr: windowExpr=[[row_number() PARTITION BY [job_failures.commodity, job_failures.model_name, job_failures.model_version] ORDER BY [date ASC NULLS LAST] ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS number]]
+            Distinct:
+              Projection: job_failures.commodity, job_failures.model_name, job_failures.model_version, job_failures.date AS date, Boolean(false) AS live
+                Filter: job_failures.stage IN ([Utf8("forecast"), Utf8("freshness")]) AND job_failures.date IS NOT NULL
+                  TableScan: job_failures projection=[stage, commodity, model_name, model_version, date]
+    "#);
 }

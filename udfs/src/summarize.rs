@@ -1,11 +1,15 @@
 //! Stored paths to point forecasts: for keys whose `point_forecasts` are missing.
 //!
-//! The input is what the table holds: whole keys, sorted, each key's paths in `path_id` order.
+//! The input is what the table holds: whole keys, sorted, each key's paths in `path_id` order. What
+//! was read is told beside the last key: how many paths, and the newest date that they start on.
 
 use std::sync::Arc;
 
+use almanac_forecasters::Day;
 use almanac_forecasters::quantiles::Summariser;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Date32Array, Int64Array, RecordBatch, new_null_array,
+};
 use arrow::compute::{concat_batches, partition};
 use arrow::datatypes::{DataType, Date32Type, Field, Float32Type, Int32Type, Schema, SchemaRef};
 use async_stream::try_stream;
@@ -75,11 +79,13 @@ impl RowOperator for SummarizePaths {
             let input_schema = input.schema();
             let mut summariser = Summariser::new();
             let mut held: Vec<RecordBatch> = vec![];
+            let mut scanned = Scanned::default();
             while let Some(batch) = input.next().await {
                 let batch: RecordBatch = batch?;
                 if batch.num_rows() == 0 {
                     continue;
                 }
+                scanned.add(&batch)?;
                 held.push(batch);
                 let rows = concat_batches(&input_schema, &held)?;
                 // The open key is a part of these rows and keeps them all.
@@ -89,14 +95,32 @@ impl RowOperator for SummarizePaths {
                 let open = ranges.pop().unwrap_or(0..0);
                 held = vec![rows.slice(open.start, open.len())];
                 for range in ranges {
-                    yield key_points(&rows.slice(range.start, range.len()), &schema, &mut summariser, dated)?;
+                    let key = rows.slice(range.start, range.len());
+                    yield key_points(&key, &schema, &mut summariser, dated, None)?;
                 }
             }
             if let Some(rows) = held.pop() {
-                yield key_points(&rows, &schema, &mut summariser, dated)?;
+                yield key_points(&rows, &schema, &mut summariser, dated, Some(&scanned))?;
             }
         };
         Ok(Box::pin(RecordBatchStreamAdapter::new(output, stream)))
+    }
+}
+
+/// What has been read.
+#[derive(Debug, Default)]
+struct Scanned {
+    rows: i64,
+    newest: Option<Day>,
+}
+
+impl Scanned {
+    fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        let starts = batch.column(batch.schema_ref().index_of("forecast_start_date")?);
+        let newest = starts.as_primitive::<Date32Type>().iter().max().flatten();
+        self.newest = self.newest.max(newest);
+        self.rows += i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
+        Ok(())
     }
 }
 
@@ -113,6 +137,7 @@ fn key_points(
     schema: &SchemaRef,
     summariser: &mut Summariser,
     dated: bool,
+    scanned: Option<&Scanned>,
 ) -> Result<RecordBatch> {
     let column =
         |name: &str| -> Result<&ArrayRef> { Ok(rows.column(rows.schema_ref().index_of(name)?)) };
@@ -142,8 +167,12 @@ fn key_points(
     let kept = rows.schema_ref().index_of("path_id")?;
     let mut columns: Vec<ArrayRef> = rows.slice(0, 1).columns()[..kept].to_vec();
     columns.push(one_list(points)?);
-    for field in &schema.fields()[columns.len()..] {
-        columns.push(arrow::array::new_null_array(field.data_type(), 1));
+    for _ in ["error_class", "error_message"] {
+        columns.push(new_null_array(&DataType::Utf8, 1));
     }
+    let rows_read = scanned.map(|scanned| scanned.rows);
+    let newest = scanned.and_then(|scanned| scanned.newest);
+    columns.push(Arc::new(Int64Array::from(vec![rows_read])));
+    columns.push(Arc::new(Date32Array::from(vec![newest])));
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }

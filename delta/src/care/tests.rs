@@ -216,6 +216,8 @@ async fn sweep_keeps_states_that_models_point_to() {
     place.write(&format!("{MANIFESTS}/old.json"), b"{}", 30 * DAY);
     place.write(&format!("{MANIFESTS}/new.json"), b"{}", DAY);
     place.write(&format!("{PAYLOADS}/old"), b"{}", 30 * DAY);
+    place.write(&format!("{RUNS}/old.json"), b"{}", 30 * DAY);
+    place.write(&format!("{RUNS}/new.json"), b"{}", DAY);
 
     let files = ["ancient", "recent", "live"].map(|name| (name, model_file(name)));
     for (name, path) in &files {
@@ -241,6 +243,7 @@ async fn sweep_keeps_states_that_models_point_to() {
     assert_eq!(dry.states, [state("ancient"), state("orphan")]);
     assert_eq!(dry.manifests, [format!("{MANIFESTS}/old.json")]);
     assert_eq!(dry.payloads, [format!("{PAYLOADS}/old")]);
+    assert_eq!(dry.runs, [format!("{RUNS}/old.json")]);
     assert!(place.exists(&state("orphan")));
 
     let done = sweep(&place.lake, WEEK, false).await.unwrap();
@@ -256,6 +259,9 @@ async fn sweep_keeps_states_that_models_point_to() {
     }
     assert!(!place.exists(&state("ancient")) && !place.exists(&state("orphan")));
     assert!(place.exists(&format!("{MANIFESTS}/new.json")) && place.exists("_almanac/lake.json"));
+    assert!(
+        place.exists(&format!("{RUNS}/new.json")) && !place.exists(&format!("{RUNS}/old.json"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,7 @@ pub const FOLDER: &str = "forecast/job_failures";
 
 /// Run it failed in.
 pub const RUN_ID: &str = "run_id";
-/// `train` or `forecast`.
+/// [`STAGE_TRAIN`], [`STAGE_FORECAST`] or [`STAGE_FRESHNESS`].
 pub const STAGE: &str = "stage";
 /// The series.
 pub const COMMODITY: &str = "commodity";
@@ -27,6 +27,13 @@ pub const ERROR_CLASS: &str = "error_class";
 pub const MESSAGE: &str = "message";
 /// When it failed.
 pub const FAILED_AT: &str = "failed_at";
+
+/// [`STAGE`] of a model that could not be trained.
+pub const STAGE_TRAIN: &str = "train";
+/// [`STAGE`] of a forecast that could not be made.
+pub const STAGE_FORECAST: &str = "forecast";
+/// [`STAGE`] of a forecast that was not tried, for want of the last close.
+pub const STAGE_FRESHNESS: &str = "freshness";
 
 /// The table, the same in every layout.
 #[must_use]

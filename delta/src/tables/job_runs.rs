@@ -37,9 +37,9 @@ pub const FORECAST_FAILED: &str = "forecast_failed";
 pub const ENGINE: &str = "engine";
 /// Version of the code.
 pub const CODE_VERSION: &str = "code_version";
-/// Versions read per table, JSON.
+/// All versions read per table, JSON: `{"silver.unified_data": [4], "forecast.distributions": [3, 5]}`.
 pub const DATA_VERSIONS: &str = "data_versions";
-/// Versions written per table, JSON.
+/// The last version written per table, JSON: `{"forecast.distributions": 6}`.
 pub const TABLE_VERSIONS: &str = "table_versions";
 /// Summary for people, or the error.
 pub const MESSAGE: &str = "message";

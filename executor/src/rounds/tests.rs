@@ -142,6 +142,7 @@ fn slice(id: i32) -> Slice {
         id,
         name: format!("slice-{id}"),
         units: BTreeSet::from([unit(id, 1), unit(id, 2)]),
+        rows_per_unit: Some(20),
         input: Some(SliceInput {
             rows: 10,
             newest: Some(5),
@@ -152,7 +153,7 @@ fn slice(id: i32) -> Slice {
 /// The manifest that slice `id` leaves when all goes well.
 fn whole(id: i32, attempt: &str) -> Manifest {
     let mut manifest = Manifest::new(&slice(id).name, attempt, now_ms());
-    manifest.keys = vec![(unit(id, 1), 1)];
+    manifest.keys = vec![(unit(id, 1), 20)];
     manifest.failures = vec![UnitFailure {
         key: unit(id, 2),
         error_class: "stale".to_owned(),
@@ -228,7 +229,7 @@ async fn a_manifest_must_cover_its_slice_exactly() {
     let mut too_few = whole(1, "run");
     too_few.failures.clear();
     let mut too_many = whole(1, "run");
-    too_many.keys.push((unit(1, 3), 1));
+    too_many.keys.push((unit(1, 3), 20));
     let mut foreign = whole(1, "run");
     foreign.keys[0].0 = unit(2, 1);
     for (manifest, first) in [
@@ -244,6 +245,42 @@ async fn a_manifest_must_cover_its_slice_exactly() {
         match place.run(&[slice(1)]).await.unwrap_err() {
             EngineError::Coverage { first: found, .. } => assert_eq!(found, first),
             other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_with_other_rows_than_it_must_have_is_refused_and_not_found_again() {
+    for rows in [0, 19, 21, 40] {
+        let mut torn = whole(1, "torn");
+        torn.keys[0].1 = rows;
+        // Whether this run wrote it or an earlier one did.
+        for earlier in [false, true] {
+            let place = Place::new(vec![
+                Round {
+                    leaves: vec![torn.clone()],
+                    fails: false,
+                },
+                round(&[1], false),
+            ])
+            .await;
+            if earlier {
+                place.left_behind(&torn).await;
+            }
+            match place.run(&[slice(1)]).await.unwrap_err() {
+                EngineError::Rows {
+                    unit: found_unit,
+                    found,
+                    wanted,
+                    ..
+                } => assert_eq!((found_unit, found, wanted), (unit(1, 1), rows, 20)),
+                other => panic!("{other:?}"),
+            }
+            if earlier {
+                place.engine.script.lock().unwrap().pop_front();
+            }
+            let found = place.run(&[slice(1)]).await.unwrap();
+            assert_eq!(found[0].attempt, "run", "{rows} rows, earlier {earlier}");
         }
     }
 }

@@ -6,7 +6,6 @@ use crate::cli::DailyArgs;
 use crate::commands::range::arguments;
 use crate::context::{Context, parse_date, today};
 use crate::error::JobError;
-use crate::produce::Tally;
 use crate::report::{print, print_json};
 use crate::runs::{Run, Status};
 use crate::settings::Settings;
@@ -21,11 +20,17 @@ pub async fn daily_job(settings: Settings, args: DailyArgs) -> Result<Status, Jo
     let context = Context::open(settings).await?;
     let production =
         request::production(&context, &args.selection, &args.shape, (day, day)).await?;
-    let run = Run::begin("daily", arguments(&production)?);
-    let mut tally = Tally::default();
-    let outcome = daily::run(&context, &production, args.allow_stale, &mut tally).await;
+    let (run, mut tally) = Run::begin(&context, "daily", arguments(&production)?).await?;
+    let done = async {
+        daily::run(&context, &production, args.allow_stale, &mut tally).await?;
+        daily::cadence(&context, &production, &mut tally).await
+    };
+    let (outcome, cadence) = match done.await {
+        Ok(cadence) => (Ok(()), cadence),
+        Err(error) => (Err(error), vec![]),
+    };
     let (mut result, status) = run.end(&context, tally, outcome).await?;
-    result["cadence"] = json!(daily::cadence(&context, &production).await?);
+    result["cadence"] = json!(cadence);
     if context.settings.json {
         print_json(&result)?;
     } else {

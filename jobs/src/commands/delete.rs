@@ -1,12 +1,10 @@
 //! `delete`: whole forecasts, so that they can be made again.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::cli::{KeyArgs, ShapeArgs};
-use crate::commands::range::arguments;
+use crate::cli::KeyArgs;
 use crate::context::{Context, parse_date};
 use crate::error::JobError;
-use crate::produce::Tally;
 use crate::report::{print, print_json};
 use crate::runs::{Run, Status};
 use crate::settings::Settings;
@@ -15,16 +13,17 @@ use crate::{care, request};
 /// Deletes the forecasts of a range.
 pub async fn delete(settings: Settings, args: KeyArgs) -> Result<Status, JobError> {
     let context = Context::open(settings).await?;
-    let shape = ShapeArgs {
-        paths: 1,
-        horizon: 1,
-        frequency: "monthly".to_owned(),
-    };
     let range = (parse_date(&args.start)?, parse_date(&args.end)?);
-    let production = request::production(&context, &args.selection, &shape, range).await?;
-    let run = Run::begin("delete", arguments(&production)?);
-    let mut tally = Tally::default();
-    let deleted = care::delete(&context, &production, &mut tally).await;
+    let keys = request::stored_keys(&context, &args.selection, range).await?;
+    let arguments = json!({
+        "commodities": keys.commodities,
+        "models": keys.model_names,
+        "model_version": keys.model_version,
+        "start": args.start,
+        "end": args.end,
+    });
+    let (run, mut tally) = Run::begin(&context, "delete", arguments).await?;
+    let deleted = care::delete(&context, &keys, &mut tally).await;
     let (outcome, deleted) = match deleted {
         Ok(deleted) => (Ok(()), deleted),
         Err(error) => (Err(error), Value::Null),

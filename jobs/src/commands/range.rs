@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use almanac_delta::manifest::UnitKey;
+use almanac_delta::tables::job_failures::{STAGE_FORECAST, STAGE_FRESHNESS};
 use serde_json::Value;
 
 use crate::cli::{BackfillArgs, RangeArgs};
 use crate::context::{Context, Rows, parse_date};
 use crate::error::JobError;
-use crate::produce::{self, Only, Production, Stages, Tally};
+use crate::produce::{self, Only, Production, Stages};
 use crate::report::{print, print_job, print_json};
 use crate::runs::{Run, Status};
 use crate::settings::Settings;
@@ -23,8 +24,7 @@ pub async fn stages_of(
 ) -> Result<Status, JobError> {
     let context = Context::open(settings).await?;
     let production = of_range(&context, &args).await?;
-    let run = Run::begin(command, arguments(&production)?);
-    let mut tally = Tally::default();
+    let (run, mut tally) = Run::begin(&context, command, arguments(&production)?).await?;
     let outcome = produce::run(&context, &production, stages, &Only::Missing, &mut tally).await;
     let (result, status) = run.end(&context, tally, outcome).await?;
     print_job(&result, context.settings.json)?;
@@ -52,8 +52,7 @@ pub async fn backfill(settings: Settings, args: BackfillArgs) -> Result<Status, 
         }
         return Ok(Status::Succeeded);
     }
-    let run = Run::begin("backfill", arguments(&production)?);
-    let mut tally = Tally::default();
+    let (run, mut tally) = Run::begin(&context, "backfill", arguments(&production)?).await?;
     let outcome = if args.revise {
         produce::replace::revise(&context, &production, &mut tally).await
     } else {
@@ -93,15 +92,16 @@ pub(super) fn arguments(production: &Production) -> Result<Value, JobError> {
 /// Units with a recorded failure. Those that succeeded later are present, and so skipped.
 async fn failed_units(context: &Context, production: &Production) -> Result<Only, JobError> {
     let query = format!(
-        "SELECT DISTINCT stage, commodity, model_name, date FROM job_failures WHERE model_version = '{}'",
-        production.model_version.replace('\'', "''")
+        "SELECT DISTINCT stage, commodity, model_name, date FROM job_failures WHERE model_version = {}",
+        sql::quoted(&production.model_version)
     );
     let mut failed: BTreeSet<(String, UnitKey)> = BTreeSet::new();
     for batch in sql::rows(context, &query, &[]).await? {
         let rows = Rows(&batch);
         for row in 0..rows.len() {
             // A freshness failure is a forecast that was not tried.
-            let stage = rows.text("stage", row)?.replace("freshness", "forecast");
+            let stage = rows.text("stage", row)?;
+            let stage = stage.replace(STAGE_FRESHNESS, STAGE_FORECAST);
             failed.insert((stage, rows.key(&production.model_version, "date", row)?));
         }
     }

@@ -18,10 +18,16 @@ use arrow::array::{
 use arrow::datatypes::Float64Type;
 
 use super::replace::without_keys;
-use super::{Change, Landed, Production, Tally, bucket_of, commit};
+use super::{
+    Change, FOREVER, Landed, Planning, Production, Tally, bucket_of, closed_days, commit, pin,
+};
 use crate::context::{Context, Rows};
 use crate::error::JobError;
-use crate::holidays::closed_days;
+use crate::request::known_commodities;
+use crate::stale::StaleKey;
+
+/// The first day that a date column can sensibly hold: 0001-01-01.
+const FIRST: Day = -719_162;
 
 /// Days before the range from which a close may be carried into it, and from which weekdays are
 /// judged.
@@ -36,6 +42,12 @@ struct Actual {
     digest: Digest,
 }
 
+impl Actual {
+    fn key(&self) -> (String, Day) {
+        (self.commodity.clone(), self.start)
+    }
+}
+
 /// Writes the actuals of a range that are known and not there yet.
 pub async fn write(
     context: &Context,
@@ -45,9 +57,12 @@ pub async fn write(
     tally: &mut Tally,
 ) -> Result<(), JobError> {
     loop {
+        let planning = Planning::begin(context);
         let data = context.lake.table(TableName::UnifiedData).await?;
         let table = context.lake.table(TableName::Distributions).await?;
-        let prepared = prepare(context, production, (&data, &table), range, revise).await?;
+        pin(tally, &[&data, &table]);
+        let tables = (&data, &table);
+        let prepared = prepare(context, production, tables, range, revise, planning, tally).await?;
         if let Landed::Yes = commit(context, &table, &[], prepared.change, tally).await? {
             tally.actuals += prepared.rows;
             return Ok(());
@@ -72,61 +87,23 @@ pub(crate) async fn prepare(
     (data, table): (&TableSnapshot, &TableSnapshot),
     range: (Day, Day),
     revise: bool,
+    planning: Planning,
+    tally: &mut Tally,
 ) -> Result<Prepared, JobError> {
-    let calendar = context.lake.settings().calendar.as_str();
-    if calendar == "observed" {
+    if context.lake.settings().calendar == "observed" {
         // Positions have no calendar days to fill.
         return Ok(Prepared::default());
     }
-    let mut present: BTreeMap<(String, Day), String> = BTreeMap::new();
-    let plan = present_actuals(&context.source(table), &production.commodities, range)?;
-    for batch in context.query(plan).await? {
-        let rows = Rows(&batch);
-        for row in 0..rows.len() {
-            let start = rows.day(distributions::FORECAST_START_DATE, row)?;
-            let digest = rows.text(distributions::INPUT_DIGEST, row)?;
-            present.insert((rows.text("commodity", row)?, start), digest);
-        }
-    }
-    let wanted = production.commodities.len() * usize::try_from(range.1 - range.0 + 1).unwrap_or(0);
-    if present.len() >= wanted && !revise {
-        return Ok(Prepared::default());
-    }
-    let window = (range.0 - BEFORE, range.1 + DAYS as Day);
-    let plan = closes(&context.source(data), &production.commodities, window)?;
-    let mut series: BTreeMap<String, (Vec<Day>, Vec<f64>)> = BTreeMap::new();
-    for batch in context.query(plan).await? {
-        let rows = Rows(&batch);
-        let values = batch
-            .column_by_name("close")
-            .map(|column| column.as_primitive::<Float64Type>());
-        let values = values.ok_or_else(|| JobError::ours("closes without a close"))?;
-        for row in 0..rows.len() {
-            let own = series.entry(rows.text("commodity", row)?).or_default();
-            own.0.push(rows.day("date", row)?);
-            own.1.push(values.value(row));
-        }
-    }
-    let closed = closed_days(&context.lake, &context.lake.settings().holidays).await?;
-    let oldest = Day::try_from(context.lake.settings().stale_after_days).unwrap_or(Day::MAX);
+    let commodities = &production.commodities;
+    let present = present(context, table, commodities, range).await?;
+    let wanted = commodities.len() * usize::try_from(range.1 - range.0 + 1).unwrap_or(0);
     let mut actuals = vec![];
-    for (commodity, (dates, values)) in series
-        .iter()
-        .filter(|(name, _)| production.commodities.contains(name))
-    {
-        let known_until = known_until(dates, &closed, calendar == "trading", window.1);
-        for start in range.0..=range.1 {
-            if start + DAYS as Day - 1 > known_until {
-                continue;
-            }
-            let stored = present.get(&(commodity.clone(), start));
-            if stored.is_some() && !revise {
-                continue;
-            }
-            let now = actual(commodity, start, dates, values, oldest);
-            actuals.extend(now.filter(|now| stored != Some(&now.digest.hex())));
-        }
+    if present.len() < wanted || revise {
+        let missing = |key: &(String, Day)| revise || !present.contains_key(key);
+        actuals = known(context, data, commodities, range, missing, tally).await?;
+        actuals.retain(|now| present.get(&now.key()) != Some(&now.digest.hex()));
     }
+    planning.end(context, tally);
     if actuals.is_empty() {
         return Ok(Prepared::default());
     }
@@ -145,13 +122,9 @@ pub(crate) async fn prepare(
     let rows = batch(context, table.def(), &actuals)?;
     let outdated: BTreeSet<UnitKey> = actuals
         .iter()
-        .filter(|actual| present.contains_key(&(actual.commodity.clone(), actual.start)))
-        .map(|actual| UnitKey {
-            commodity: actual.commodity.clone(),
-            model_name: ACTUALS.to_owned(),
-            model_version: ACTUALS.to_owned(),
-            date: actual.start,
-        })
+        .map(Actual::key)
+        .filter(|key| present.contains_key(key))
+        .map(unit_key)
         .collect();
     let mut change = without_keys(context, table, &outdated).await?;
     change
@@ -162,6 +135,98 @@ pub(crate) async fn prepare(
         rows: count,
         change,
     })
+}
+
+/// Actuals whose closes have changed since they were written; a revision renews them.
+pub async fn stale(context: &Context) -> Result<Vec<StaleKey>, JobError> {
+    let data = context.lake.table(TableName::UnifiedData).await?;
+    let table = context.lake.table(TableName::Distributions).await?;
+    let commodities: Vec<String> = known_commodities(context).await?.into_iter().collect();
+    let present = present(context, &table, &commodities, (FIRST, FOREVER)).await?;
+    let days = || present.keys().map(|(_, start)| *start);
+    let (Some(first), Some(last)) = (days().min(), days().max()) else {
+        return Ok(vec![]);
+    };
+    let there = |key: &(String, Day)| present.contains_key(key);
+    let tally = &mut Tally::default();
+    let now = known(context, &data, &commodities, (first, last), there, tally).await?;
+    let stale = now.into_iter().filter_map(|now| {
+        let (input_digest, current_digest) = (present.get(&now.key())?, now.digest.hex());
+        (*input_digest != current_digest).then(|| StaleKey {
+            key: unit_key(now.key()),
+            input_digest: input_digest.clone(),
+            current_digest,
+        })
+    });
+    Ok(stale.collect())
+}
+
+/// The digests of the actuals that are there.
+async fn present(
+    context: &Context,
+    table: &TableSnapshot,
+    commodities: &[String],
+    range: (Day, Day),
+) -> Result<BTreeMap<(String, Day), String>, JobError> {
+    let mut present = BTreeMap::new();
+    let plan = present_actuals(&context.source(table), commodities, range)?;
+    for batch in context.query(plan).await? {
+        let rows = Rows(&batch);
+        for row in 0..rows.len() {
+            let start = rows.day(distributions::FORECAST_START_DATE, row)?;
+            let digest = rows.text(distributions::INPUT_DIGEST, row)?;
+            present.insert((rows.text("commodity", row)?, start), digest);
+        }
+    }
+    Ok(present)
+}
+
+/// What has happened from these days of the range on, where all of it is known.
+async fn known(
+    context: &Context,
+    data: &TableSnapshot,
+    commodities: &[String],
+    range: (Day, Day),
+    wanted: impl Fn(&(String, Day)) -> bool,
+    tally: &mut Tally,
+) -> Result<Vec<Actual>, JobError> {
+    let window = (range.0 - BEFORE, range.1 + DAYS as Day);
+    let plan = closes(&context.source(data), commodities, window)?;
+    let mut series: BTreeMap<String, (Vec<Day>, Vec<f64>)> = BTreeMap::new();
+    for batch in context.query(plan).await? {
+        let rows = Rows(&batch);
+        let values = batch
+            .column_by_name("close")
+            .map(|column| column.as_primitive::<Float64Type>());
+        let values = values.ok_or_else(|| JobError::ours("closes without a close"))?;
+        for row in 0..rows.len() {
+            let own = series.entry(rows.text("commodity", row)?).or_default();
+            own.0.push(rows.day("date", row)?);
+            own.1.push(values.value(row));
+        }
+    }
+    let closed = closed_days(context, tally).await?;
+    let mut actuals = vec![];
+    let settings = context.lake.settings();
+    let trading = settings.calendar == "trading";
+    let oldest = Day::try_from(settings.stale_after_days).unwrap_or(Day::MAX);
+    for (commodity, (dates, values)) in &series {
+        let known_until = known_until(dates, &closed, trading, window.1);
+        let last = range.1.min(known_until.saturating_sub(DAYS as Day - 1));
+        let starts = (range.0..=last).filter(|start| wanted(&(commodity.clone(), *start)));
+        actuals.extend(starts.filter_map(|start| actual(commodity, start, dates, values, oldest)));
+    }
+    Ok(actuals)
+}
+
+/// The key of a row of actuals.
+fn unit_key((commodity, date): (String, Day)) -> UnitKey {
+    UnitKey {
+        commodity,
+        model_name: ACTUALS.to_owned(),
+        model_version: ACTUALS.to_owned(),
+        date,
+    }
 }
 
 /// The last day up to which every expected close is there.

@@ -7,13 +7,14 @@ use almanac_delta::care::MINIMUM_RETENTION;
 use almanac_delta::manifest::{Manifest, UnitFailure, UnitKey};
 use almanac_delta::observed::crash_point;
 use almanac_delta::tables::distributions;
+use almanac_delta::tables::job_failures::STAGE_FORECAST;
 use almanac_delta::write::RowSource;
 use almanac_delta::{TableName, TableSnapshot};
 use almanac_executor::EngineError;
 use almanac_executor::rounds::{Slice, run_to_coverage};
 use almanac_planner::forecasting::{Making, forecasting};
 use almanac_planner::history::covariate_columns;
-use almanac_planner::present::{KeyRange, model_states, present_forecasts};
+use almanac_planner::present::{KeyRange, model_states};
 use almanac_planner::schedule::{WantedForecast, due_forecasts};
 use almanac_udfs::assign::{AssignUnits, Unit};
 use almanac_udfs::expand::{ExpandPaths, PATHS, POINTS};
@@ -24,15 +25,16 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use sha2::{Digest, Sha256};
 
+use super::made::Made;
+use super::present::present_keys;
 use super::replace::without_keys;
 use super::slices::{Cut, cut};
 use super::train::{bucket, history_columns};
 use super::{
-    Change, FailureRecord, Landed, Only, Planning, Production, Tally, commit, forget, pin, points,
+    Change, Landed, Only, Planning, Production, Tally, closed_days, commit, forget, pin, points,
 };
 use crate::context::{Context, Rows, today};
 use crate::error::JobError;
-use crate::holidays::closed_days;
 
 /// Rows of history before a forecast that its calendar and digest may need.
 const YEAR: Day = 366;
@@ -59,121 +61,6 @@ pub async fn missing(
         .len() as u64;
     let wanted = wanted(production, (start, end)).len() as u64;
     Ok((wanted - there, wanted))
-}
-
-/// What is known of a present forecast.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Present {
-    /// How often it was made again.
-    pub revision: i64,
-    /// What it rests on.
-    pub input_digest: String,
-}
-
-/// The forecasts that are there. A key made with another number of paths is refused.
-pub async fn present_keys(
-    context: &Context,
-    production: &Production,
-    table: &TableSnapshot,
-    range: &KeyRange,
-) -> Result<BTreeMap<UnitKey, Present>, JobError> {
-    let paths = i32::try_from(production.paths).unwrap_or(i32::MAX);
-    let mut present = BTreeMap::new();
-    for batch in context
-        .query(present_forecasts(&context.source(table), range, paths)?)
-        .await?
-    {
-        let rows = Rows(&batch);
-        for row in 0..rows.len() {
-            let key = rows.key(
-                &range.model_version,
-                distributions::FORECAST_START_DATE,
-                row,
-            )?;
-            let looked_at = if paths == 1 { 1 } else { 2 };
-            if rows.number("newest_path", row)? != i64::from(paths)
-                || rows.number("looked_at", row)? != looked_at
-            {
-                let stored = stored_paths(context, &key).await?;
-                return Err(refused(
-                    &key,
-                    &format!("{stored} paths"),
-                    &format!("--paths {paths}"),
-                ));
-            }
-            let revision = rows.number(distributions::REVISION, row)?;
-            let input_digest = rows.text(distributions::INPUT_DIGEST, row)?;
-            present.insert(
-                key,
-                Present {
-                    revision,
-                    input_digest,
-                },
-            );
-        }
-    }
-    Ok(present)
-}
-
-/// The forecasts that are there, however many paths they have.
-pub async fn present_keys_of_any_shape(
-    context: &Context,
-    table: &TableSnapshot,
-    range: &KeyRange,
-) -> Result<BTreeMap<UnitKey, Present>, JobError> {
-    let mut present = BTreeMap::new();
-    let plan = present_forecasts(&context.source(table), range, 1)?;
-    for batch in context.query(plan).await? {
-        let rows = Rows(&batch);
-        for row in 0..rows.len() {
-            let key = rows.key(
-                &range.model_version,
-                distributions::FORECAST_START_DATE,
-                row,
-            )?;
-            let revision = rows.number(distributions::REVISION, row)?;
-            let input_digest = rows.text(distributions::INPUT_DIGEST, row)?;
-            present.insert(
-                key,
-                Present {
-                    revision,
-                    input_digest,
-                },
-            );
-        }
-    }
-    Ok(present)
-}
-
-/// How many paths a stored forecast has.
-async fn stored_paths(context: &Context, key: &UnitKey) -> Result<i64, JobError> {
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
-    let query = format!(
-        "SELECT CAST(max(path_id) AS BIGINT) AS paths FROM distributions WHERE commodity = {} AND model_name = {} \
-         AND model_version = {} AND forecast_start_date = DATE '{}'",
-        quoted(&key.commodity),
-        quoted(&key.model_name),
-        quoted(&key.model_version),
-        date::format(key.date)
-    );
-    let batches = crate::sql::rows(context, &query, &[]).await?;
-    batches
-        .first()
-        .map_or(Ok(0), |batch| Rows(batch).number("paths", 0))
-}
-
-/// A present key that was made differently.
-pub fn refused(key: &UnitKey, stored: &str, request: &str) -> JobError {
-    JobError::user(
-        format!(
-            "the forecast of `{}` by `{}` version `{}` for {} is there with {stored}; the request says {request}",
-            key.commodity,
-            key.model_name,
-            key.model_version,
-            date::format(key.date)
-        ),
-        "repeat what it was made with, use another --model-version, or delete the range first",
-    )
 }
 
 fn wanted(production: &Production, (start, end): (Day, Day)) -> Vec<WantedForecast> {
@@ -235,9 +122,7 @@ pub async fn chunk(
             }
         }
         let skipped = (wanted.len() - due.len()) as u64;
-        if let Only::Failed(failed) = only {
-            due.retain(|due| failed.contains(&("forecast".to_owned(), due.key.clone())));
-        }
+        due.retain(|due| only.means(STAGE_FORECAST, &due.key));
         if due.is_empty() {
             planning.end(context, tally);
             tally.forecast_skipped += skipped;
@@ -247,7 +132,7 @@ pub async fn chunk(
             today: today(),
             revision: 0,
         };
-        let prepared = prepare(context, production, &models, &range, due).await?;
+        let prepared = prepare(context, production, &models, &range, due, tally).await?;
         planning.end(context, tally);
         let label = format!(
             "forecast {} … {}",
@@ -260,7 +145,7 @@ pub async fn chunk(
             Landed::Yes => {}
         }
         tally.forecast_skipped += skipped;
-        made.count(tally);
+        tally.forecasts(&made);
         crash_point("between_tables");
         // Points of keys that had no paths are nobody's: these take their place.
         let made_keys = made.keys();
@@ -286,6 +171,8 @@ pub async fn chunk(
 pub struct Prepared {
     units: Vec<Unit>,
     specs: Vec<ModelSpec>,
+    /// Closed days that they may meet.
+    closed: Vec<Day>,
     failures: Vec<UnitFailure>,
 }
 
@@ -296,6 +183,7 @@ pub async fn prepare(
     models: &TableSnapshot,
     range: &KeyRange,
     due: Vec<DueForecast>,
+    tally: &mut Tally,
 ) -> Result<Prepared, JobError> {
     let mut groups: BTreeMap<(String, String, Day), Vec<UnitKey>> = BTreeMap::new();
     let mut failures = vec![];
@@ -372,9 +260,15 @@ pub async fn prepare(
         });
         specs.push(parsed);
     }
+    let mut closed = closed_days(context, tally).await?;
+    let first = units.iter().map(|unit| unit.from).min().unwrap_or_default();
+    let last = units.iter().map(|unit| unit.until).max();
+    let last = last.unwrap_or_default() + YEAR;
+    closed.retain(|day| (first..=last).contains(day));
     Ok(Prepared {
         units,
         specs,
+        closed,
         failures,
     })
 }
@@ -448,41 +342,6 @@ async fn read_state(context: &Context, path: &str) -> Result<String, String> {
     String::from_utf8(bytes.to_vec()).map_err(|error| format!("state object {path}: {error}"))
 }
 
-/// Forecasts that have been written and not yet committed.
-pub struct Made {
-    /// What the slices wrote.
-    pub manifests: Vec<Manifest>,
-    /// Their names.
-    pub slices: Vec<String>,
-    failures: Vec<UnitFailure>,
-}
-
-impl Made {
-    /// The keys that were written.
-    pub fn keys(&self) -> BTreeSet<UnitKey> {
-        let keys = self.manifests.iter().flat_map(|manifest| &manifest.keys);
-        keys.map(|(key, _)| key.clone()).collect()
-    }
-
-    /// Counts forecasts and failures of a committed chunk.
-    pub fn count(&self, tally: &mut Tally) {
-        let failures = self
-            .manifests
-            .iter()
-            .flat_map(|manifest| &manifest.failures)
-            .chain(&self.failures);
-        for failure in failures {
-            tally.forecast_failed += 1;
-            tally.failures.push(FailureRecord::of("forecast", failure));
-        }
-        tally.forecasts += self
-            .manifests
-            .iter()
-            .map(|manifest| manifest.keys.len() as u64)
-            .sum::<u64>();
-    }
-}
-
 /// Draws the paths of prepared units. A forecast that saw its own day stops the job.
 pub async fn make(
     context: &Context,
@@ -495,28 +354,16 @@ pub async fn make(
     let Prepared {
         units,
         specs,
-        failures,
+        closed,
+        failures: untried,
     } = prepared;
     if units.is_empty() {
         return Ok(Made {
-            manifests: vec![],
-            slices: vec![],
-            failures,
+            untried,
+            ..Made::default()
         });
     }
     let columns = history_columns(specs.iter());
-    let first = units.iter().map(|unit| unit.from).min().unwrap_or_default();
-    let last = units
-        .iter()
-        .map(|unit| unit.until)
-        .max()
-        .unwrap_or_default()
-        + YEAR;
-    let closed = closed_days(&context.lake, &context.lake.settings().holidays).await?;
-    let closed: Vec<Day> = closed
-        .into_iter()
-        .filter(|day| (first..=last).contains(day))
-        .collect();
     let closed = Arc::new(closed);
     let request = format!(
         "forecast, data {}, paths {}, horizon {}, revision {}, closed {closed:?}",
@@ -525,7 +372,8 @@ pub async fn make(
         production.horizon,
         making.revision
     );
-    let cut = cut(data, units, context.settings.slices, &request)?;
+    let paths = production.paths as u64;
+    let cut = cut(data, units, context.settings.slices, &request, paths)?;
     context.bar.stage(label.to_owned(), cut.slices.len());
     let pinned = context.pinned(data);
     let expand = ExpandPaths {
@@ -573,19 +421,15 @@ pub async fn make(
         plan,
     )
     .await?;
-    refuse_leaks(&manifests)?;
-    for (key, rows) in manifests.iter().flat_map(|manifest| &manifest.keys) {
-        if *rows != production.paths as u64 {
-            return Err(JobError::ours(format!(
-                "{rows} paths were written for {key:?}, {} are wanted",
-                production.paths
-            )));
-        }
+    if let Err(error) = refuse_leaks(&manifests) {
+        // What may not be committed must not be found by the next run.
+        forget(context, &cut.names()).await;
+        return Err(error);
     }
     Ok(Made {
         manifests,
         slices: cut.names(),
-        failures,
+        untried,
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use almanac_delta::care::MINIMUM_RETENTION;
-use almanac_delta::manifest::UnitKey;
+use almanac_delta::manifest::{SliceInput, UnitKey};
 use almanac_delta::provider::SliceFiles;
 use almanac_delta::tables::{distributions, point_forecasts};
 use almanac_delta::write::RowSource;
@@ -14,13 +14,12 @@ use almanac_executor::rounds::{Slice, run_to_coverage};
 use almanac_planner::points::points;
 use almanac_planner::present::{KeyRange, present_points};
 use datafusion::catalog::TableProvider;
-use sha2::{Digest, Sha256};
 
-use super::forecast::{Present, present_keys, refused};
+use super::present::{Present, present_keys, refused};
 use super::replace::{files_with_keys, without_keys};
-use super::slices::Cut;
-use super::{Landed, Production, Tally, commit, forget};
-use crate::context::{Context, PROGRAM, Rows};
+use super::slices::{Cut, name};
+use super::{Landed, Production, Tally, commit, forget, pin};
+use crate::context::{Context, Rows};
 use crate::error::JobError;
 
 /// Present forecasts without point forecasts of the same revision and input. A key made with
@@ -80,6 +79,7 @@ pub async fn missing(
         .filter(|key| !present.contains_key(key))
         .collect();
     Ok(Missing {
+        paths: production.paths as u64,
         keys,
         outdated,
         orphans,
@@ -89,6 +89,8 @@ pub async fn missing(
 /// How the point forecasts of a range differ from its paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
+    /// Paths of each forecast.
+    paths: u64,
     /// Keys whose points must be made from their paths.
     pub keys: BTreeSet<UnitKey>,
     /// Those of them that have rows of an older revision, or rows twice.
@@ -102,30 +104,31 @@ pub async fn rebuild(
     context: &Context,
     table: &TableSnapshot,
     point_table: &TableSnapshot,
-    Missing { keys, outdated, .. }: Missing,
+    Missing {
+        paths,
+        keys,
+        outdated,
+        ..
+    }: Missing,
     tally: &mut Tally,
 ) -> Result<(), JobError> {
     let mut slices: Vec<Slice> = vec![];
     let mut files = vec![];
     for (index, found) in files_with_keys(context, table, &keys).await? {
         let id = i32::try_from(slices.len()).unwrap_or(i32::MAX);
-        let mut hash = Sha256::new();
-        hash.update(format!(
-            "points, {PROGRAM}, distributions {}, file {}, {found:?}",
-            table.version(),
-            table.files()[index].path
-        ));
-        let name = hash
-            .finalize()
-            .iter()
-            .take(20)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let file = &table.files()[index].path;
+        let request = format!("points, distributions {}, file {file}", table.version());
         slices.push(Slice {
             id,
-            name,
+            name: name(&request, format!("{found:?}").as_bytes()),
+            // All of its forecasts' paths and no others.
+            input: Some(SliceInput {
+                rows: i64::try_from(found.len() as u64 * paths).unwrap_or(i64::MAX),
+                newest: found.iter().map(|key| key.date).max(),
+            }),
             units: found,
-            input: None,
+            // The horizon that they were made with, which may be another than this request's.
+            rows_per_unit: None,
         });
         files.push(SliceFiles {
             slice: id,
@@ -193,6 +196,7 @@ pub async fn settle(
     loop {
         let point_table = context.lake.table(TableName::PointForecasts).await?;
         let table = context.lake.table(TableName::Distributions).await?;
+        pin(tally, &[&table, &point_table]);
         let present = present_keys(context, production, &table, range).await?;
         let missing = missing(context, production, &point_table, range, &present).await?;
         if missing.keys.is_empty() {

@@ -16,9 +16,11 @@ use arrow::datatypes::{DataType, Date32Type};
 use datafusion::common::ScalarValue;
 use uuid::Uuid;
 
-use super::forecast::{self, DueForecast, present_keys};
+use super::forecast::{self, DueForecast};
+use super::present::present_keys;
 use super::{
-    Change, Landed, Production, Tally, actuals, anchors, commit, forget, land, points, train,
+    Change, Landed, Planning, Production, Tally, actuals, anchors, commit, forget, land, pin,
+    points, train,
 };
 use crate::context::{Context, today};
 use crate::error::JobError;
@@ -165,8 +167,11 @@ pub async fn revise(
     tally: &mut Tally,
 ) -> Result<(), JobError> {
     // Refuses a changed specification before anything is made with it.
+    let planning = Planning::begin(context);
     let models = context.lake.table(TableName::TrainedModels).await?;
+    pin(tally, &[&models]);
     anchors(context, production, &models).await?;
+    planning.end(context, tally);
     let range = production.range(production.start, production.end);
     // What an earlier run left between the two tables.
     points::settle(context, production, &range, tally).await?;
@@ -184,11 +189,14 @@ async fn revise_models(
     production: &Production,
     tally: &mut Tally,
 ) -> Result<Landed, JobError> {
+    let planning = Planning::begin(context);
     let data = context.lake.table(TableName::UnifiedData).await?;
     let models = context.lake.table(TableName::TrainedModels).await?;
+    pin(tally, &[&data, &models]);
     let wanted: Vec<UnitKey> = keys_of(&stale(context, production).await?.models)
         .into_iter()
         .collect();
+    planning.end(context, tally);
     if wanted.is_empty() {
         return Ok(Landed::Yes);
     }
@@ -200,7 +208,7 @@ async fn revise_models(
         return Ok(Landed::PlanAgain);
     }
     tally.revised += replaced.len() as u64;
-    made.count(tally);
+    tally.models(&made, made.failures());
     forget(context, &made.slices).await;
     Ok(Landed::Yes)
 }
@@ -211,14 +219,17 @@ async fn revise_forecasts(
     range: &KeyRange,
     tally: &mut Tally,
 ) -> Result<Landed, JobError> {
+    let planning = Planning::begin(context);
     let data = context.lake.table(TableName::UnifiedData).await?;
     let models = context.lake.table(TableName::TrainedModels).await?;
     let point_table = context.lake.table(TableName::PointForecasts).await?;
     let table = context.lake.table(TableName::Distributions).await?;
+    pin(tally, &[&data, &models, &point_table, &table]);
     let present = present_keys(context, production, &table, range).await?;
     let keys = keys_of(&stale(context, production).await?.forecasts);
     let fresh = present.keys().filter(|key| !keys.contains(key)).count() as u64;
     if keys.is_empty() {
+        planning.end(context, tally);
         tally.forecast_skipped += fresh;
         return Ok(Landed::Yes);
     }
@@ -228,7 +239,8 @@ async fn revise_forecasts(
         .map(|made| made.revision);
     let revision = i32::try_from(revisions.max().unwrap_or(0) + 1).unwrap_or(i32::MAX);
     let due = models_for(context, &models, production, &keys).await?;
-    let prepared = forecast::prepare(context, production, &models, range, due).await?;
+    let prepared = forecast::prepare(context, production, &models, range, due, tally).await?;
+    planning.end(context, tally);
     let making = Making {
         today: today(),
         revision,
@@ -240,7 +252,10 @@ async fn revise_forecasts(
     let mut change = without_keys(context, &table, &replaced).await?;
     // Actuals of the same closes change in the same commit.
     let days = (range.start, range.end);
-    let renewed = actuals::prepare(context, production, (&data, &table), days, true).await?;
+    let planning = Planning::begin(context);
+    let tables = (&data, &table);
+    let renewed =
+        actuals::prepare(context, production, tables, days, true, planning, tally).await?;
     let renewed_rows = renewed.rows;
     change.adds.extend(renewed.change.adds);
     change.removes.extend(renewed.change.removes);
@@ -251,7 +266,7 @@ async fn revise_forecasts(
     tally.revised += replaced.len() as u64;
     tally.forecast_skipped += fresh;
     tally.actuals += renewed_rows;
-    made.count(tally);
+    tally.forecasts(&made);
     crash_point("between_tables");
     let change = without_keys(context, &point_table, &replaced).await?;
     if let Landed::PlanAgain = commit(context, &point_table, &made.manifests, change, tally).await?

@@ -12,7 +12,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use sha2::{Digest, Sha256};
 
-use crate::context::PROGRAM;
+use crate::code::PROGRAM;
 use crate::error::JobError;
 
 /// Slices of a chunk, unless the user wants another number. Never derived from threads: a slice's
@@ -68,12 +68,14 @@ impl Cut {
 }
 
 /// Cuts units into slices of about equal work. Each slice belongs to one partition of the data and
-/// reads all of its files; `request` is whatever else decides the slices' content.
+/// reads all of its files; `request` is whatever else decides the slices' content. Each unit's result
+/// must have `rows_per_unit` rows.
 pub fn cut(
     data: &TableSnapshot,
     mut units: Vec<Unit>,
     wanted_slices: Option<usize>,
     request: &str,
+    rows_per_unit: u64,
 ) -> Result<Cut, JobError> {
     units.sort_by(|a, b| (partition(a), order(a)).cmp(&(partition(b), order(b))));
     let total: usize = units.iter().map(work).sum();
@@ -108,10 +110,13 @@ pub fn cut(
         next += 1;
         for slice in cut.units[first..].chunk_by(|a, b| a.slice == b.slice) {
             let id = slice[0].slice;
+            let content =
+                serde_json::to_vec(slice).map_err(|error| JobError::ours(error.to_string()))?;
             cut.slices.push(Slice {
                 id,
-                name: name(slice, request)?,
+                name: name(request, &content),
                 units: keys(slice),
+                rows_per_unit: Some(rows_per_unit),
                 input,
             });
             cut.files.push(SliceFiles {
@@ -213,17 +218,17 @@ fn input_of(data: &TableSnapshot, files: &[usize]) -> Option<SliceInput> {
     Some(input)
 }
 
-fn name(units: &[Unit], request: &str) -> Result<String, JobError> {
-    let units = serde_json::to_vec(units).map_err(|error| JobError::ours(error.to_string()))?;
+/// The name of a slice of a request: other code, or other units, have another.
+pub fn name(request: &str, units: &[u8]) -> String {
+    const BYTES: usize = 20;
     let mut hash = Sha256::new();
-    for part in [PROGRAM.as_bytes(), request.as_bytes(), &units] {
+    for part in [PROGRAM.as_bytes(), request.as_bytes(), units] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    Ok(hash
-        .finalize()
+    let hash = hash.finalize();
+    hash[..BYTES]
         .iter()
-        .take(20)
         .map(|byte| format!("{byte:02x}"))
-        .collect())
+        .collect()
 }

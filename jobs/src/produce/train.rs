@@ -9,94 +9,20 @@ use almanac_delta::tables::{series_bucket, trained_models};
 use almanac_delta::write::RowSource;
 use almanac_delta::{Layout, TableName, TableSnapshot};
 use almanac_executor::EngineError;
-use almanac_executor::rounds::run_to_coverage;
+use almanac_executor::rounds::{Slice, run_to_coverage};
 use almanac_planner::history::{HistoryColumn, covariate_columns};
-use almanac_planner::schedule::{WantedTraining, due_trainings};
 use almanac_planner::training::training;
 use almanac_udfs::assign::{AssignUnits, Unit};
 use almanac_udfs::forecasters::{Day, date};
 use almanac_udfs::spec::ModelSpec;
 use datafusion::catalog::TableProvider;
 
+use super::due::{Attempts, due};
+use super::made::Made;
 use super::slices::{Cut, cut};
-use super::{
-    Anchors, Change, FailureRecord, Landed, Only, Planning, Production, Tally, anchors, commit,
-    forget, pin,
-};
-use crate::context::{Context, Rows};
+use super::{Change, Landed, Only, Planning, Production, Tally, anchors, commit, forget, pin};
+use crate::context::Context;
 use crate::error::JobError;
-
-/// Trainings due in a chunk.
-pub struct Due {
-    /// Trainings that the cadence asks for, present ones included.
-    pub wanted: usize,
-    /// The missing ones.
-    pub units: Vec<UnitKey>,
-}
-
-/// What the cadence asks for in a chunk and is not there.
-pub async fn due(
-    context: &Context,
-    production: &Production,
-    chunk: (Day, Day),
-    anchors: &Anchors,
-    only: &Only,
-) -> Result<Due, JobError> {
-    let models = context.lake.table(TableName::TrainedModels).await?;
-    due_on(context, production, chunk, anchors, only, &models).await
-}
-
-async fn due_on(
-    context: &Context,
-    production: &Production,
-    (start, end): (Day, Day),
-    anchors: &Anchors,
-    only: &Only,
-    models: &TableSnapshot,
-) -> Result<Due, JobError> {
-    let frequency = production.frequency()?;
-    let mut wanted = vec![];
-    for commodity in &production.commodities {
-        for model_name in production.models.keys() {
-            let anchor = anchors
-                .get(&(commodity.clone(), model_name.clone()))
-                .copied();
-            let anchor = anchor.unwrap_or(production.start).min(production.start);
-            // A period that began in an earlier chunk was seen to there.
-            let own = |(period, _): &(Day, Day)| start == production.start || *period >= start;
-            let periods = frequency
-                .periods(anchor, start, end)
-                .into_iter()
-                .filter(own);
-            wanted.extend(periods.map(|(period, date)| WantedTraining {
-                commodity: commodity.clone(),
-                model_name: model_name.clone(),
-                period,
-                date,
-            }));
-        }
-    }
-    let range = production.range(start, end);
-    let mut units = vec![];
-    if !wanted.is_empty() {
-        for batch in context
-            .query(due_trainings(&wanted, &context.source(models), &range)?)
-            .await?
-        {
-            let rows = Rows(&batch);
-            for row in 0..rows.len() {
-                units.push(rows.key(&production.model_version, "due", row)?);
-            }
-        }
-    }
-    if let Only::Failed(failed) = only {
-        units.retain(|unit| failed.contains(&("train".to_owned(), unit.clone())));
-    }
-    Ok(Due {
-        wanted: wanted.len(),
-        units,
-    })
-}
 
 /// Trains what is due in a chunk and commits it.
 pub async fn chunk(
@@ -104,8 +30,15 @@ pub async fn chunk(
     production: &Production,
     chunk: (Day, Day),
     only: &Only,
+    attempts: &mut Attempts,
     tally: &mut Tally,
 ) -> Result<(), JobError> {
+    let label = format!(
+        "train {} … {}",
+        date::format(chunk.0),
+        date::format(chunk.1)
+    );
+    let mut skipped = BTreeMap::new();
     loop {
         let planning = Planning::begin(context);
         let data = context.lake.table(TableName::UnifiedData).await?;
@@ -114,57 +47,35 @@ pub async fn chunk(
         // trained the first model of a cadence.
         let anchors = &anchors(context, production, &models).await?;
         pin(tally, &[&data, &models]);
-        let due = due_on(context, production, chunk, anchors, only, &models).await?;
+        let due = due(context, production, chunk, anchors, only, &models, attempts).await?;
         planning.end(context, tally);
-        let (skipped, wanted) = ((due.wanted - due.units.len()) as u64, due.units);
-        if wanted.is_empty() {
-            tally.train_skipped += skipped;
-            return Ok(());
+        let days = due.days();
+        let mut made = make(context, production, &data, &days, &label).await?;
+        let mut kept = due.kept(&made);
+        if made.keys() != kept.keys {
+            // Days that no daily run would have come to are left out.
+            forget(context, &made.slices).await;
+            let days: Vec<UnitKey> = kept.keys.iter().cloned().collect();
+            made = make(context, production, &data, &days, &label).await?;
+            kept.failures.extend(made.failures().cloned());
         }
-        let label = format!(
-            "train {} … {}",
-            date::format(chunk.0),
-            date::format(chunk.1)
-        );
-        let made = make(context, production, &data, &wanted, &label).await?;
         let append = Change::default();
         match commit(context, &models, &made.manifests, append, tally).await? {
             Landed::PlanAgain => continue,
             Landed::Yes => {}
         }
-        tally.train_skipped += skipped;
-        made.count(tally);
+        for (pair, count) in due.skipped(&kept) {
+            skipped.insert(pair.clone(), count);
+        }
+        tally.models(&made, kept.failures.iter());
+        attempts.trained.extend(made.keys());
+        attempts
+            .failed
+            .extend(kept.failures.into_iter().map(|failure| failure.key));
         forget(context, &made.slices).await;
-        return Ok(());
-    }
-}
-
-/// Models that have been written and not yet committed.
-pub struct Made {
-    /// What the slices wrote.
-    pub manifests: Vec<almanac_delta::manifest::Manifest>,
-    /// Their names.
-    pub slices: Vec<String>,
-}
-
-impl Made {
-    /// The keys that were written.
-    pub fn keys(&self) -> BTreeSet<UnitKey> {
-        let keys = self.manifests.iter().flat_map(|manifest| &manifest.keys);
-        keys.map(|(key, _)| key.clone()).collect()
-    }
-
-    /// Counts models and failures of a committed chunk.
-    pub fn count(&self, tally: &mut Tally) {
-        for manifest in &self.manifests {
-            tally.trained += manifest.keys.len() as u64;
-            tally.train_failed += manifest.failures.len() as u64;
-            tally.failures.extend(
-                manifest
-                    .failures
-                    .iter()
-                    .map(|failure| FailureRecord::of("train", failure)),
-            );
+        if !kept.again {
+            tally.train_skipped += skipped.into_values().sum::<u64>();
+            return Ok(());
         }
     }
 }
@@ -177,6 +88,9 @@ pub async fn make(
     wanted: &[UnitKey],
     label: &str,
 ) -> Result<Made, JobError> {
+    if wanted.is_empty() {
+        return Ok(Made::default());
+    }
     let columns = history_columns(production.models.values());
     let specs: BTreeMap<&String, (String, Vec<String>)> = production
         .models
@@ -217,10 +131,10 @@ pub async fn make(
         })
         .collect::<Result<Vec<_>, JobError>>()?;
     let request = format!("train, data {}", data.version());
-    let cut = cut(data, units, context.settings.slices, &request)?;
+    let cut = cut(data, units, context.settings.slices, &request, 1)?;
     context.bar.stage(label.to_owned(), cut.slices.len());
     let pinned = context.pinned(data);
-    let plan = |slices: &[&almanac_executor::rounds::Slice]| {
+    let plan = |slices: &[&Slice]| {
         let source: Arc<dyn TableProvider> = Arc::new(pinned.clone().sliced(cut.files_of(slices)));
         let assign = AssignUnits {
             units: Arc::new(cut.units_of(slices)),
@@ -243,6 +157,7 @@ pub async fn make(
     Ok(Made {
         manifests,
         slices: cut.names(),
+        untried: vec![],
     })
 }
 

@@ -2,10 +2,11 @@
 
 use arrow::array::{Float32Array, Int32Array, Int64Array, StructArray, UInt32Array};
 use arrow::compute::{concat_batches, take};
-use arrow::datatypes::{Float32Type, Schema};
+use arrow::datatypes::{Float32Type, Int64Type, Schema};
 use serde_json::json;
 
 use super::*;
+use crate::assign::{SCANNED_NEWEST, SCANNED_ROWS};
 use crate::expand::{ExpandPaths, ORIGINS, PATHS, POINTS, day_column};
 use crate::forecast::HORIZON;
 use crate::summarize::SummarizePaths;
@@ -406,6 +407,19 @@ async fn points_of_stored_paths_are_the_points_drawn_with_them() {
                 .collect();
             let found = run(&SummarizePaths { dated: true }, batches).await;
             assert_eq!(found.len(), drawn.len());
+            // What was read stands beside the last key, and nowhere else.
+            let (last, others) = found.split_last().unwrap();
+            let of = |batch: &RecordBatch, name| Arc::clone(batch.column_by_name(name).unwrap());
+            let rows = of(last, SCANNED_ROWS);
+            assert_eq!(
+                rows.as_primitive::<Int64Type>().values(),
+                &[table.num_rows() as i64]
+            );
+            let newest = of(last, SCANNED_NEWEST);
+            assert_eq!(newest.as_primitive::<Date32Type>().values(), &[MONDAY + 3]);
+            for name in [SCANNED_ROWS, SCANNED_NEWEST] {
+                assert!(others.iter().all(|batch| of(batch, name).is_null(0)));
+            }
             for (batch, drawn) in found.iter().zip(&drawn) {
                 assert_eq!(
                     batch.column_by_name(POINTS).unwrap(),
