@@ -8,7 +8,6 @@ interop/requirements.txt; give the Python that has them with --python.
 
 import json
 import pathlib
-import shlex
 import shutil
 import statistics
 import sys
@@ -27,11 +26,13 @@ def main() -> int:
     parser.add_argument("--python", default=sys.executable, help="the Python that runs it")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each, alternately")
     parser.add_argument(
-        "--writer-baseline",
-        metavar="CMD",
-        help="writes the same batches with the Parquet writer alone and prints a JSON line with `seconds`",
+        "--writer",
+        type=pathlib.Path,
+        help="writes the same batches with the Parquet writer alone; default the newest built by "
+        "`cargo bench --workspace --bench writer --no-run`",
     )
     arguments = parser.parse_args()
+    baseline = arguments.writer or built_writer(arguments.binary)
 
     ours, theirs, writer = [], [], []
     with harness.workplace(arguments) as work:
@@ -42,9 +43,8 @@ def main() -> int:
             ours.append(backfill(arguments, lake, ["random_walk"]))
             shutil.rmtree(output, ignore_errors=True)
             theirs.append(harness.run([arguments.python, arguments.peer, arguments.data, output]))
-            if arguments.writer_baseline:
-                done = harness.run(shlex.split(arguments.writer_baseline))
-                writer.append(json.loads(done.stdout.splitlines()[-1])["seconds"])
+            done = harness.run([baseline, lake, arguments.threads])
+            writer.append(json.loads(done.stdout.splitlines()[-1])["seconds"])
         written = {
             "distributions": harness.table_bytes(lake, "forecast/distributions"),
             "point_forecasts": harness.table_bytes(lake, "forecast/point_forecasts"),
@@ -57,10 +57,13 @@ def main() -> int:
     ratio = seconds["median"] / peer_seconds["median"]
     peak = max(run.peak_rss for run in ours)
     growth = five.peak_rss / statistics.median(run.peak_rss for run in ours) - 1
+    writer_ratio = seconds["median"] / statistics.median(writer)
     figures = {
         "seconds": seconds,
         "peer_seconds": peer_seconds,
         "ratio": round(ratio, 3),
+        "writer_seconds": sorted(writer),
+        "writer_ratio": round(writer_ratio, 3),
         "cpu_seconds": round(statistics.median(run.cpu_seconds for run in ours), 2),
         "peak_rss_mib": mib(peak),
         "peer_peak_rss_mib": mib(max(run.peak_rss for run in theirs)),
@@ -73,14 +76,18 @@ def main() -> int:
     }
     bars = {
         "ratio <= 0.6": ratio <= 0.6,
+        "writer_ratio <= 1.5": writer_ratio <= 1.5,
         "peak_rss <= 512 MiB": peak <= 512 * harness.MIB,
         "rss_growth <= 0.1": growth <= 0.1,
     }
-    if writer:
-        writer_ratio = seconds["median"] / statistics.median(writer)
-        figures |= {"writer_seconds": sorted(writer), "writer_ratio": round(writer_ratio, 3)}
-        bars["writer_ratio <= 1.5"] = writer_ratio <= 1.5
     return harness.report("backfill", figures, bars)
+
+
+def built_writer(binary: pathlib.Path) -> pathlib.Path:
+    built = [path for path in binary.resolve().parent.glob("deps/writer-*") if not path.suffix]
+    if not built:
+        sys.exit("no Parquet writer to compare with: cargo bench --workspace --bench writer --no-run")
+    return max(built, key=lambda path: path.stat().st_mtime)
 
 
 def backfill(arguments, lake: pathlib.Path, models: list[str]) -> harness.Run:

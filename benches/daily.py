@@ -9,7 +9,7 @@ import sys
 import harness
 from harness import Almanac
 
-BASELINES = ["naive", "random_walk", "seasonal_naive"]
+BASELINES = ["naive", "random_walk", "seasonal_naive", "window_mean", "linear_regression"]
 # Grid dates of the six-year lake are the firsts of January and July.
 CASES = {"no_retrain": ("2021-12-31", 0, 2.0), "retrain": ("2022-01-01", 3, 3.0)}
 

@@ -293,3 +293,35 @@ fn new_covariate_columns_arrive_by_ingest() {
         "{rows:?}"
     );
 }
+
+#[test]
+fn each_commodity_pivots_over_regions_of_its_own() {
+    let coffee = Market::usual("Coffee", 71).with_weather("Coffee", &["Bahia", "Minas"], 72);
+    let sugar = Market::usual("Sugar", 73).with_weather("Sugar", &["Punjab"], 74);
+    let lake = TestLake::of(&coffee.and(sugar));
+    lake.configure(
+        "[models.pivot]\nfamily = \"linear_regression\"\ncovariates = [\"temp_mean_c\"]\nregions = \"pivot\"\n",
+    );
+    let job = |commodities: &str, end: &str| {
+        lake.job(&format!(
+            "backfill --commodity {commodities} --models pivot --start 2021-06-14 --end {end} \
+             --frequency annually --model-version v1 --paths 20"
+        ))
+    };
+    assert_eq!(job("Coffee", "2021-06-15").trained(), [1, 0, 0]);
+    let both = job("Coffee,Sugar", "2021-06-16");
+    assert_eq!((both.trained(), both.forecasts()), ([1, 1, 0], [4, 2, 0]));
+    let found = lake.sql("SELECT commodity, parameters FROM trained_models ORDER BY commodity");
+    for (row, regions) in found.iter().zip([&["@Bahia", "@Minas"][..], &["@Punjab"]]) {
+        let parameters = row["parameters"].as_str().unwrap();
+        assert_eq!(
+            parameters.matches('@').count(),
+            regions.len(),
+            "{parameters}"
+        );
+        assert!(
+            regions.iter().all(|region| parameters.contains(region)),
+            "{parameters}"
+        );
+    }
+}

@@ -181,10 +181,13 @@ fn too_little_memory_is_refused_naming_who_needed_it_and_commits_nothing() {
     let request = REQUEST.replace(",mean", "");
     lake.job(&format!("train {request}"));
     let versions = lake.data_versions();
-    let forecast = format!("forecast {request} --paths 50");
-    // Enough to plan and to read the history, too little for open files of two tables.
+    let request = request.replace("--end 2021-03-05", "--end 2021-03-31");
+    let forecast = format!("forecast {request} --paths 2000");
+    // Enough to plan and to read the history, too little for the open files of four slices.
     let (error, hint) = lake
-        .run(&format!("--threads 1 --memory-limit-mib 14 {forecast}"))
+        .run(&format!(
+            "--threads 4 --slices 8 --memory-limit-mib 12 {forecast}"
+        ))
         .refusal();
     assert!(
         error.contains("memory") && error.contains("failed for WriteTables"),
@@ -192,5 +195,5 @@ fn too_little_memory_is_refused_naming_who_needed_it_and_commits_nothing() {
     );
     assert!(hint.contains("--memory-limit-mib"), "{hint}");
     assert_eq!(lake.data_versions(), versions);
-    assert_eq!(lake.job(&forecast).forecasts(), [5, 0, 0]);
+    assert_eq!(lake.job(&forecast).forecasts(), [31, 0, 0]);
 }

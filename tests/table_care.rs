@@ -293,6 +293,7 @@ fn vacuum_during_a_backfill_removes_old_orphans_and_nothing_else() {
                 .collect(),
         ),
         ("manifests", 2, own("_almanac/manifests")),
+        ("runs", 2, own("_almanac/runs")),
         (
             "data files",
             20,

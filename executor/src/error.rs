@@ -69,13 +69,35 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// Whether another round would fail the same way: the store takes nothing more.
+    /// Whether another round would fail the same way: the store takes nothing more, or the plan or
+    /// its rows are at fault. A lost task or an unreachable store may be well the next time.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(
-            self,
-            Self::Lake(DeltaError::StoreFull { .. } | DeltaError::ReadOnly { .. })
-        )
+        match self {
+            Self::Lake(error) => matches!(
+                error,
+                DeltaError::StoreFull { .. }
+                    | DeltaError::ReadOnly { .. }
+                    | DeltaError::Corrupt { .. }
+                    | DeltaError::Schema { .. }
+            ),
+            Self::Query(error) => matches!(
+                error.find_root(),
+                DataFusionError::Plan(_)
+                    | DataFusionError::SchemaError(..)
+                    | DataFusionError::NotImplemented(_)
+                    | DataFusionError::Internal(_)
+                    | DataFusionError::Configuration(_)
+                    | DataFusionError::Execution(_)
+                    | DataFusionError::ResourcesExhausted(_)
+            ),
+            Self::Task(_) => false,
+            Self::NotOneStage { .. }
+            | Self::Incomplete { .. }
+            | Self::Coverage { .. }
+            | Self::Rows { .. }
+            | Self::Input { .. } => true,
+        }
     }
 }
 

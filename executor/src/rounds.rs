@@ -61,6 +61,7 @@ pub async fn run_to_coverage(
             }
         }
     }
+    let mut last = None;
     for round in 1.. {
         let missing: Vec<&Slice> = slices
             .iter()
@@ -70,24 +71,25 @@ pub async fn run_to_coverage(
             break;
         }
         if round > ROUNDS {
-            return Err(EngineError::Incomplete {
+            return Err(last.unwrap_or(EngineError::Incomplete {
                 missing: missing.len(),
                 wanted: slices.len(),
                 rounds: ROUNDS,
-            });
+            }));
         }
         let ended = engine.run(plan(&missing)?, missing.len(), progress).await;
-        let before = found.len();
         for slice in missing {
             if let Some(manifest) = Manifest::get(store.as_ref(), &root, &slice.name).await? {
                 found.insert(&slice.name, manifest);
             }
         }
-        // A round that failed and brought nothing would only fail again.
         match ended {
-            Err(error) if found.len() == before || error.is_final() => return Err(error),
-            Err(error) => tracing::info!(%error, round, "a round lost slices; they go out again"),
-            Ok(()) => {}
+            Err(error) if error.is_final() => return Err(error),
+            Err(error) => {
+                tracing::info!(%error, round, "a round lost slices; they go out again");
+                last = Some(error);
+            }
+            Ok(()) => last = None,
         }
     }
     for slice in slices {

@@ -210,13 +210,7 @@ pub async fn vacuum(
         }));
     }
     let swept = care::sweep(&context.lake, retention, dry_run).await?;
-    let objects = [
-        swept.manifests,
-        swept.payloads,
-        swept.states,
-        swept.runs,
-    ]
-    .concat();
+    let objects = [swept.manifests, swept.payloads, swept.states, swept.runs].concat();
     results.push(json!({
         "table": "_almanac", "files": objects.len(), "log_files": 0, "bytes": swept.bytes, "removed": objects,
     }));

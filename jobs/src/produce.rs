@@ -45,6 +45,10 @@ pub struct Production {
     pub commodities: Vec<String>,
     /// Catalog keys with their specifications.
     pub models: BTreeMap<String, ModelSpec>,
+    /// By commodity, then catalog key: specifications that hold for one commodity only, as the
+    /// regions of a pivot do.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub own_specs: BTreeMap<String, BTreeMap<String, ModelSpec>>,
     /// Version that they are stored under.
     pub model_version: String,
     /// First date.
@@ -208,6 +212,12 @@ impl Tally {
 }
 
 impl Production {
+    /// The specification of a model of a commodity.
+    pub(crate) fn spec(&self, commodity: &str, model: &str) -> Option<&ModelSpec> {
+        let own = self.own_specs.get(commodity).and_then(|own| own.get(model));
+        own.or_else(|| self.models.get(model))
+    }
+
     /// The keys of a part of the range.
     pub(crate) fn range(&self, start: Day, end: Day) -> KeyRange {
         KeyRange {
@@ -261,8 +271,7 @@ pub async fn anchors(
             let day = rows.day("training_date", row)?;
             let stored = rows.text("parameters", row)?;
             let wanted = production
-                .models
-                .get(&model)
+                .spec(&commodity, &model)
                 .map(ModelSpec::to_json)
                 .unwrap_or_default();
             if stored != wanted {

@@ -78,6 +78,7 @@ pub async fn quickstart(settings: Settings) -> Result<(Value, Status), JobError>
     let production = Production {
         commodities: vec!["Coffee".to_owned(), "Sugar".to_owned()],
         models,
+        own_specs: BTreeMap::new(),
         model_version: "v1.0".to_owned(),
         start: date::from_civil(2024, 1, 1),
         end: market.end,

@@ -51,24 +51,39 @@ pub async fn production(
     check_version(&selection.model_version)?;
     let chosen = chosen_commodities(context, &selection.commodity).await?;
     let mut models = BTreeMap::new();
+    let mut own_specs: BTreeMap<String, BTreeMap<String, ModelSpec>> = BTreeMap::new();
     for key in &selection.models {
         let mut spec = context
             .settings
             .catalog
             .resolve(key, context.lake.settings())?;
-        let range = KeyRange {
+        let mut range = KeyRange {
             commodities: chosen.clone(),
             model_names: vec![key.clone()],
             model_version: selection.model_version.clone(),
             start,
             end,
         };
-        check_covariates(context, key, &mut spec, &range).await?;
+        if spec.regions == Regions::Pivot {
+            // Each commodity has regions of its own.
+            for commodity in &chosen {
+                let mut own = spec.clone();
+                range.commodities = vec![commodity.clone()];
+                check_covariates(context, key, &mut own, &range).await?;
+                own_specs
+                    .entry(commodity.clone())
+                    .or_default()
+                    .insert(key.clone(), own);
+            }
+        } else {
+            check_covariates(context, key, &mut spec, &range).await?;
+        }
         models.insert(key.clone(), spec);
     }
     Ok(Production {
         commodities: chosen,
         models,
+        own_specs,
         model_version: selection.model_version.clone(),
         start,
         end,
@@ -285,7 +300,8 @@ async fn check_covariates(
         if resolved.len() == known {
             return Err(JobError::user(
                 format!(
-                    "model `{key}`: no region knows `{covariate}` before {}",
+                    "model `{key}`: no region of `{}` knows `{covariate}` before {}",
+                    commodities.join("`, `"),
                     date::format(first)
                 ),
                 "start later, name regions as `column@region`, or take another reduction than pivot",

@@ -84,7 +84,14 @@ impl Run {
         outcome: Result<(), JobError>,
     ) -> Result<(Value, Status), JobError> {
         context.bar.finish();
-        tally.failures.sort();
+        // What a stage failed at comes before what that cost the next one.
+        let stage = |failure: &FailureRecord| {
+            let order = ["freshness", "train", "forecast"];
+            order.iter().position(|stage| *stage == failure.stage)
+        };
+        tally
+            .failures
+            .sort_by(|a, b| stage(a).cmp(&stage(b)).then_with(|| a.cmp(b)));
         tally.failures.dedup();
         let status = match &outcome {
             Err(_) => Status::Failed,

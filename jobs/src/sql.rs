@@ -105,6 +105,7 @@ pub async fn versions(context: &Context) -> Result<Vec<Production>, JobError> {
             requests.push(Production {
                 commodities: vec![rows.text("commodity", row)?],
                 models: BTreeMap::from([(rows.text("model_name", row)?, spec)]),
+                own_specs: BTreeMap::new(),
                 model_version: rows.text("model_version", row)?,
                 start,
                 end,

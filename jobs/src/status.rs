@@ -49,7 +49,9 @@ pub async fn status(context: &Context, run: Option<&str>) -> Result<(), JobError
         vec![]
     } else {
         let list = quoted_ids(&runs);
-        objects(context, &format!("SELECT * FROM job_failures WHERE run_id IN ({list}) ORDER BY failed_at DESC, commodity, model_name, date LIMIT 200")).await?
+        // One run is shown whole; of the newest runs the newest failures.
+        let limit = if run.is_some() { "" } else { "LIMIT 200" };
+        objects(context, &format!("SELECT * FROM job_failures WHERE run_id IN ({list}) ORDER BY failed_at DESC, stage DESC, commodity, model_name, date {limit}")).await?
     };
     let coverage = if run.is_none() {
         coverage(context).await?

@@ -91,29 +91,17 @@ pub async fn make(
     if wanted.is_empty() {
         return Ok(Made::default());
     }
-    let columns = history_columns(production.models.values());
-    let specs: BTreeMap<&String, (String, Vec<String>)> = production
-        .models
-        .iter()
-        .map(|(name, spec)| {
-            (
-                name,
-                (
-                    spec.to_json(),
-                    covariate_columns(spec)
-                        .into_iter()
-                        .map(|column| column.name)
-                        .collect(),
-                ),
-            )
-        })
-        .collect();
+    let mut columns = BTreeSet::new();
     let units = wanted
         .iter()
         .map(|key| {
-            let (spec, covariates) = specs.get(&key.model_name).ok_or_else(|| {
+            let spec = production.spec(&key.commodity, &key.model_name);
+            let spec = spec.ok_or_else(|| {
                 JobError::ours(format!("no specification of `{}`", key.model_name))
             })?;
+            let own = covariate_columns(spec);
+            let covariates = own.iter().map(|column| column.name.clone()).collect();
+            columns.extend(own);
             Ok(Unit {
                 slice: 0,
                 series_bucket: bucket(context, &key.commodity),
@@ -121,10 +109,10 @@ pub async fn make(
                 model_name: key.model_name.clone(),
                 model_version: key.model_version.clone(),
                 training_date: key.date,
-                spec: spec.clone(),
+                spec: spec.to_json(),
                 state: None,
                 wanted: vec![],
-                covariates: covariates.clone(),
+                covariates,
                 from: Day::MIN,
                 until: key.date,
             })

@@ -501,8 +501,7 @@ async fn the_paths_of_one_forecast_are_reserved_while_it_is_drawn() {
 
 #[tokio::test]
 async fn stored_paths_are_reserved_while_their_key_is_open() {
-    let drawn = stored(HORIZON).await;
-    let table = concat_batches(&drawn[0].schema(), &drawn).unwrap();
+    let table = stored(&drawn(HORIZON).await);
     let size = table.get_array_memory_size();
     let operator = SummarizePaths { dated: true };
     let summarised = operate(&operator, vec![table.clone()], PLENTY)
