@@ -11,7 +11,7 @@ from harness import Almanac
 
 BASELINES = ["naive", "random_walk", "seasonal_naive", "window_mean", "linear_regression"]
 # Grid dates of the six-year lake are the firsts of January and July.
-CASES = {"no_retrain": ("2021-12-31", 0, 2.0), "retrain": ("2022-01-01", 3, 3.0)}
+CASES = {"no_retrain": ("2021-12-31", 0, 2.0), "retrain": ("2022-01-01", len(BASELINES), 3.0)}
 
 
 def main() -> int:
@@ -35,8 +35,8 @@ def one_day(arguments, source, folder, date: str, trained: int) -> harness.Run:
     lake = harness.linked_copy(source, folder)
     done = Almanac(arguments, lake).job("daily", "--date", date, models=BASELINES)
     report = done.json()
-    if (report["trained"], report["forecasts"]) != (trained, 3):
-        sys.exit(f"{date}: {report['trained']} trained and {report['forecasts']} forecast, wanted {trained} and 3")
+    if (report["trained"], report["forecasts"]) != (trained, len(BASELINES)):
+        sys.exit(f"{date}: {report['trained']} trained and {report['forecasts']} forecast, wanted {trained} and {len(BASELINES)}")
     return done
 
 

@@ -482,7 +482,8 @@ fn manifests_that_cannot_be_read_are_named_and_their_slices_run_again() {
     base.crash("before_commit:forecast/distributions", &line);
     let manifests = |lake: &TestLake| files_below(&lake.root().join("_almanac/manifests"));
     assert!(!manifests(&base).is_empty(), "the crash left no manifest");
-    let damages: [fn(&[u8]) -> Vec<u8>; 3] = [
+    type Damage = fn(&[u8]) -> Vec<u8>;
+    let damages: [Damage; 3] = [
         |_| vec![],
         |body| body[..body.len() / 2].to_vec(),
         |body| body.iter().map(|byte| byte ^ 0x80).collect(),

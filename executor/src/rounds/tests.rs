@@ -365,7 +365,8 @@ async fn an_old_manifest_or_one_without_its_files_is_run_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_manifest_left_behind_that_cannot_be_read_is_run_again() {
-    let damages: [fn(&[u8]) -> Vec<u8>; 3] = [
+    type Damage = fn(&[u8]) -> Vec<u8>;
+    let damages: [Damage; 3] = [
         |_| vec![],
         |body| body[..body.len() / 2].to_vec(),
         |body| body.iter().map(|byte| byte ^ 0x80).collect(),

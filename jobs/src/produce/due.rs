@@ -411,7 +411,10 @@ mod tests {
         let stored = Some("2021-02-22");
         let next = ["2021-03-01", "2021-03-10", "2021-03-16"];
         let own = span("03-15", "03-16", Founding::No);
-        assert_eq!(spans(&Attempts::default(), stored, next), [own.clone()]);
+        assert_eq!(
+            spans(&Attempts::default(), stored, next),
+            std::slice::from_ref(&own)
+        );
         let carried = ("03-10".to_owned(), "03-14".to_owned(), Founding::No, false);
         assert_eq!(
             spans(&failed(&["2021-03-09"]), stored, next),
