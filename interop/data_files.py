@@ -14,7 +14,13 @@ from expected import DISTRIBUTIONS, Table
 # A forecast may lie across the end of one row group; more would be a scan.
 MOST_ROW_GROUPS = 2
 # Documents, not values: statistics would only copy them.
-WITHOUT_STATISTICS = {"parameters", "fitted_model_json"}
+WITHOUT_STATISTICS = {
+    "parameters",
+    "fitted_model_json",
+    "arguments",
+    "data_versions",
+    "table_versions",
+}
 SORT = ["model_name", "forecast_start_date", "path_id"]
 
 
