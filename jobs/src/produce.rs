@@ -318,11 +318,10 @@ impl Planning {
 /// The digests of the forecasts that are in the range.
 pub async fn present_forecasts_of(
     context: &Context,
-    production: &Production,
+    range: &KeyRange,
 ) -> Result<BTreeMap<UnitKey, String>, JobError> {
     let table = context.lake.table(TableName::Distributions).await?;
-    let range = production.range(production.start, production.end);
-    let present = present::present_keys_of_any_shape(context, &table, &range).await?;
+    let present = present::present_keys_of_any_shape(context, &table, range).await?;
     Ok(present
         .into_iter()
         .map(|(key, made)| (key, made.input_digest))

@@ -1,14 +1,15 @@
 //! SQL over the lake.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use almanac_delta::TableName;
 use almanac_executor::NamedTable;
+use almanac_planner::present::KeyRange;
+use almanac_udfs::forecasters::Day;
 use arrow::array::RecordBatch;
 
 use crate::context::{Context, Rows};
 use crate::error::JobError;
-use crate::produce::Production;
 use crate::report::print_rows;
 
 /// The newest whole forecast of each commodity, model and version.
@@ -72,48 +73,40 @@ pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// For each stored version a request that spans all of its forecasts.
-pub async fn versions(context: &Context) -> Result<Vec<Production>, JobError> {
-    let query = "SELECT m.model_version, m.commodity, m.model_name, min(m.training_date) AS first_trained,
-            max(m.training_date) AS last_trained, max(p.first_start) AS first_start, max(p.last_start) AS last_start,
-            max(p.paths) AS paths, max(p.horizon) AS horizon
-        FROM trained_models m
-        LEFT JOIN (
-            SELECT d.commodity, d.model_name, d.model_version, min(d.forecast_start_date) AS first_start,
-                max(d.forecast_start_date) AS last_start, max(d.path_id) AS paths, CAST(14 AS INT) AS horizon
-            FROM distributions d WHERE NOT d.is_actuals GROUP BY d.commodity, d.model_name, d.model_version
-        ) p ON p.commodity = m.commodity AND p.model_name = m.model_name AND p.model_version = m.model_version
-        GROUP BY m.model_version, m.commodity, m.model_name
-        ORDER BY m.model_version, m.commodity, m.model_name";
-    let mut requests = vec![];
+/// For each stored version the keys that span all of its models and forecasts.
+pub async fn versions(context: &Context) -> Result<Vec<KeyRange>, JobError> {
+    let query =
+        "SELECT model_version, commodity, model_name, min(day) AS first_day, max(day) AS last_day
+        FROM (
+            SELECT model_version, commodity, model_name, training_date AS day FROM trained_models
+            UNION ALL
+            SELECT model_version, commodity, model_name, forecast_start_date AS day
+            FROM distributions WHERE path_id = 1
+        )
+        GROUP BY model_version, commodity, model_name";
+    let mut versions: BTreeMap<String, (BTreeSet<String>, BTreeSet<String>, Day, Day)> =
+        BTreeMap::new();
     for batch in rows(context, query, &[]).await? {
         let rows = Rows(&batch);
         for row in 0..rows.len() {
-            let trained = (
-                rows.day("first_trained", row)?,
-                rows.day("last_trained", row)?,
-            );
-            let start = rows
-                .date("first_start", row)?
-                .unwrap_or(trained.0)
-                .min(trained.0);
-            let end = rows
-                .date("last_start", row)?
-                .unwrap_or(trained.1)
-                .max(trained.1);
-            let spec = almanac_udfs::spec::ModelSpec::of_family("naive");
-            requests.push(Production {
-                commodities: vec![rows.text("commodity", row)?],
-                models: BTreeMap::from([(rows.text("model_name", row)?, spec)]),
-                own_specs: BTreeMap::new(),
-                model_version: rows.text("model_version", row)?,
-                start,
-                end,
-                frequency: "monthly".to_owned(),
-                paths: usize::try_from(rows.number("paths", row)?.max(1)).unwrap_or(1),
-                horizon: usize::try_from(rows.number("horizon", row)?).unwrap_or(14),
-            });
+            let days = (rows.day("first_day", row)?, rows.day("last_day", row)?);
+            let (commodities, models, start, end) = versions
+                .entry(rows.text("model_version", row)?)
+                .or_insert_with(|| (BTreeSet::new(), BTreeSet::new(), days.0, days.1));
+            commodities.insert(rows.text("commodity", row)?);
+            models.insert(rows.text("model_name", row)?);
+            *start = days.0.min(*start);
+            *end = days.1.max(*end);
         }
     }
-    Ok(requests)
+    let ranges = versions
+        .into_iter()
+        .map(|(version, (commodities, models, start, end))| KeyRange {
+            commodities: commodities.into_iter().collect(),
+            model_names: models.into_iter().collect(),
+            model_version: version,
+            start,
+            end,
+        });
+    Ok(ranges.collect())
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use almanac_delta::manifest::UnitKey;
 use almanac_delta::provider::SliceFiles;
 use almanac_delta::{TableName, TableSnapshot};
-use almanac_planner::history::{covariate_columns, history};
-use almanac_planner::present::active_models;
+use almanac_planner::history::{HistoryColumn, covariate_columns, history};
+use almanac_planner::present::{KeyRange, active_models};
 use almanac_udfs::forecasters::{Day, date};
 use almanac_udfs::observations::Observations;
 use almanac_udfs::spec::ModelSpec;
@@ -18,8 +18,7 @@ use std::sync::Arc;
 
 use crate::context::{Context, Rows};
 use crate::error::JobError;
-use crate::produce::Production;
-use crate::produce::present_forecasts_of;
+use crate::produce::{bucket_of, present_forecasts_of};
 
 /// One key whose input has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -55,15 +54,17 @@ pub struct Stale {
 /// A stored model: training date, input digest, specification.
 type Trained = (Day, String, ModelSpec);
 
+/// The stored models of one commodity and catalog key.
+type Series = ((String, String), Vec<Trained>);
+
 /// The stale keys of a range.
-pub async fn stale(context: &Context, production: &Production) -> Result<Stale, JobError> {
+pub async fn stale(context: &Context, range: &KeyRange) -> Result<Stale, JobError> {
     let data = context.lake.table(TableName::UnifiedData).await?;
     let models = context.lake.table(TableName::TrainedModels).await?;
-    let range = production.range(production.start, production.end);
     // A model older than the range may serve it; one that serves nothing there is not asked about.
     let mut trained: BTreeMap<(String, String), Vec<Trained>> = BTreeMap::new();
     for batch in context
-        .query(active_models(&context.source(&models), &range)?)
+        .query(active_models(&context.source(&models), range)?)
         .await?
     {
         let rows = Rows(&batch);
@@ -78,79 +79,95 @@ pub async fn stale(context: &Context, production: &Production) -> Result<Stale, 
                 .push((day, rows.text("input_digest", row)?, spec));
         }
     }
-    let present = present_forecasts_of(context, production).await?;
-    let mut stale = Stale::default();
+    let present = present_forecasts_of(context, range).await?;
+    let mut forecasts: BTreeMap<(&str, &str), Vec<(&UnitKey, &String)>> = BTreeMap::new();
+    for (key, digest) in &present {
+        let series = (key.commodity.as_str(), key.model_name.as_str());
+        forecasts.entry(series).or_default().push((key, digest));
+    }
+    // Series that read the same columns of the same files are read together.
+    let mut together: BTreeMap<(String, BTreeSet<HistoryColumn>), Vec<Series>> = BTreeMap::new();
     for ((commodity, model_name), mut versions) in trained {
         versions.sort_by_key(|(day, _, _)| *day);
-        let Some((_, _, spec)) = versions.last().cloned() else {
-            continue;
-        };
-        let rows = observations(context, &data, &commodity, &spec).await?;
-        let key = |date: Day| UnitKey {
-            commodity: commodity.clone(),
-            model_name: model_name.clone(),
-            model_version: production.model_version.clone(),
-            date,
-        };
-        let forecasts: Vec<(&UnitKey, &String)> = present
-            .iter()
-            .filter(|(known, _)| known.commodity == commodity && known.model_name == model_name)
-            .collect();
-        let days: BTreeSet<Day> = versions
-            .iter()
-            .map(|(day, _, _)| *day)
-            .chain(forecasts.iter().map(|(key, _)| key.date))
-            .collect();
-        let current = rows.digests_before(&days);
-        for (day, input_digest, _) in versions.iter().filter(|(day, _, _)| *day <= production.end) {
-            let current_digest = current[day].hex();
-            if current_digest != *input_digest {
-                stale.models.push(StaleKey {
-                    key: key(*day),
-                    input_digest: input_digest.clone(),
-                    current_digest,
-                });
+        if let Some((_, _, spec)) = versions.last() {
+            let columns = covariate_columns(spec).into_iter().collect();
+            let partition = bucket_of(context, &commodity);
+            let partition = partition.map_or_else(|| commodity.clone(), |own| own.to_string());
+            together
+                .entry((partition, columns))
+                .or_default()
+                .push(((commodity, model_name), versions));
+        }
+    }
+    let mut stale = Stale::default();
+    for ((partition, columns), series) in together {
+        let histories = histories(context, &data, &partition, &columns).await?;
+        for ((commodity, model_name), versions) in series {
+            let made = forecasts.get(&(commodity.as_str(), model_name.as_str()));
+            let made = made.map_or(&[][..], Vec::as_slice);
+            let Some((_, _, spec)) = versions.last() else {
+                continue;
+            };
+            let rows = observations(histories.get(&commodity), &columns, spec);
+            let days: BTreeSet<Day> = versions
+                .iter()
+                .map(|(day, _, _)| *day)
+                .chain(made.iter().map(|(key, _)| key.date))
+                .collect();
+            let current = rows.digests_before(&days);
+            for (day, input_digest, _) in versions.iter().filter(|(day, _, _)| *day <= range.end) {
+                let current_digest = current[day].hex();
+                if current_digest != *input_digest {
+                    stale.models.push(StaleKey {
+                        key: UnitKey {
+                            commodity: commodity.clone(),
+                            model_name: model_name.clone(),
+                            model_version: range.model_version.clone(),
+                            date: *day,
+                        },
+                        input_digest: input_digest.clone(),
+                        current_digest,
+                    });
+                }
+            }
+            for (key, input_digest) in made {
+                let current_digest = current[&key.date].hex();
+                if current_digest != **input_digest {
+                    stale.forecasts.push(StaleKey {
+                        key: (*key).clone(),
+                        input_digest: (*input_digest).clone(),
+                        current_digest,
+                    });
+                }
             }
         }
-        for (key, input_digest) in forecasts {
-            let current_digest = current[&key.date].hex();
-            if current_digest != *input_digest {
-                stale.forecasts.push(StaleKey {
-                    key: key.clone(),
-                    input_digest: input_digest.clone(),
-                    current_digest,
-                });
-            }
-        }
+    }
+    for keys in [&mut stale.models, &mut stale.forecasts] {
+        keys.sort_by(|a, b| a.key.cmp(&b.key));
     }
     Ok(stale)
 }
 
-/// A commodity's rows as `train` and `forecast` see them.
-async fn observations(
+/// One day of a history: its close and the values of its columns; NaN where there is none.
+type HistoryRow = (Day, f64, Vec<f64>);
+
+/// The histories in one partition of the data, by commodity.
+async fn histories(
     context: &Context,
     data: &TableSnapshot,
-    commodity: &str,
-    spec: &ModelSpec,
-) -> Result<Observations, JobError> {
-    let columns = covariate_columns(spec);
-    let bucket = crate::produce::bucket_of(context, commodity)
-        .map_or_else(|| commodity.to_owned(), |bucket| bucket.to_string());
-    let own = |values: &[Option<String>]| {
-        values.first().and_then(Option::as_deref) == Some(bucket.as_str())
-    };
+    partition: &str,
+    columns: &BTreeSet<HistoryColumn>,
+) -> Result<BTreeMap<String, Vec<HistoryRow>>, JobError> {
+    let own =
+        |values: &[Option<String>]| values.first().and_then(Option::as_deref) == Some(partition);
     let files = (0..data.files().len())
         .filter(|index| own(&data.files()[*index].partition_values))
         .collect();
     let sliced = context
         .pinned(data)
         .sliced(vec![SliceFiles { slice: 0, files }]);
-    let plan = history(
-        &(Arc::new(sliced) as _),
-        &columns.iter().cloned().collect(),
-        KeepWindow::ALL,
-    )?;
-    let mut rows: Vec<(Day, f64, Vec<f64>)> = vec![];
+    let plan = history(&(Arc::new(sliced) as _), columns, KeepWindow::ALL)?;
+    let mut histories: BTreeMap<String, Vec<HistoryRow>> = BTreeMap::new();
     for batch in context.query(plan).await? {
         let text = batch
             .column_by_name("commodity")
@@ -171,26 +188,40 @@ async fn observations(
         let (Some(names), Some(dates)) = (text, dates) else {
             return Err(JobError::ours("the history lacks its keys"));
         };
-        for row in (0..batch.num_rows()).filter(|row| names.value(*row) == commodity) {
+        for row in 0..batch.num_rows() {
             let close = number("close", row).unwrap_or(f64::NAN);
             let values = columns
                 .iter()
                 .map(|column| number(&column.name, row).unwrap_or(f64::NAN))
                 .collect();
-            rows.push((dates.value(row), close, values));
+            let own = histories.entry(names.value(row).to_owned()).or_default();
+            own.push((dates.value(row), close, values));
         }
     }
-    rows.sort_by_key(|(day, _, _)| *day);
-    let mut observations = Observations {
-        covariates: vec![vec![]; columns.len()],
-        ..Observations::default()
+    for rows in histories.values_mut() {
+        rows.sort_by_key(|(day, _, _)| *day);
+    }
+    Ok(histories)
+}
+
+/// A commodity's rows as `train` and `forecast` see them: the columns in its specification's order.
+fn observations(
+    history: Option<&Vec<HistoryRow>>,
+    columns: &BTreeSet<HistoryColumn>,
+    spec: &ModelSpec,
+) -> Observations {
+    let history = history.map_or(&[][..], Vec::as_slice);
+    let places: Vec<Option<usize>> = covariate_columns(spec)
+        .iter()
+        .map(|wanted| columns.iter().position(|column| column == wanted))
+        .collect();
+    let column = |place: Option<usize>| -> Vec<f64> {
+        let value = |row: &HistoryRow| place.map_or(f64::NAN, |place| row.2[place]);
+        history.iter().map(value).collect()
     };
-    for (day, close, values) in rows {
-        observations.dates.push(day);
-        observations.closes.push(close);
-        for (column, value) in observations.covariates.iter_mut().zip(values) {
-            column.push(value);
-        }
+    Observations {
+        dates: history.iter().map(|row| row.0).collect(),
+        closes: history.iter().map(|row| row.1).collect(),
+        covariates: places.into_iter().map(column).collect(),
     }
-    Ok(observations)
 }

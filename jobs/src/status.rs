@@ -135,8 +135,8 @@ pub async fn status(context: &Context, run: Option<&str>) -> Result<(), JobError
 /// Prints the keys that rest on older input.
 pub async fn stale_keys(context: &Context) -> Result<(), JobError> {
     let mut found: Vec<Value> = vec![];
-    for production in sql::versions(context).await? {
-        let stale = stale::stale(context, &production).await?;
+    for range in sql::versions(context).await? {
+        let stale = stale::stale(context, &range).await?;
         found.extend(stale.models.iter().map(|stale| stale_key("model", stale)));
         found.extend(
             stale

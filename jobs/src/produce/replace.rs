@@ -193,7 +193,8 @@ async fn revise_models(
     let data = context.lake.table(TableName::UnifiedData).await?;
     let models = context.lake.table(TableName::TrainedModels).await?;
     pin(tally, &[&data, &models]);
-    let wanted: Vec<UnitKey> = keys_of(&stale(context, production).await?.models)
+    let range = production.range(production.start, production.end);
+    let wanted: Vec<UnitKey> = keys_of(&stale(context, &range).await?.models)
         .into_iter()
         .collect();
     planning.end(context, tally);
@@ -226,7 +227,7 @@ async fn revise_forecasts(
     let table = context.lake.table(TableName::Distributions).await?;
     pin(tally, &[&data, &models, &point_table, &table]);
     let present = present_keys(context, production, &table, range).await?;
-    let keys = keys_of(&stale(context, production).await?.forecasts);
+    let keys = keys_of(&stale(context, range).await?.forecasts);
     let fresh = present.keys().filter(|key| !keys.contains(key)).count() as u64;
     if keys.is_empty() {
         planning.end(context, tally);
