@@ -223,5 +223,6 @@ fn observations(
         dates: history.iter().map(|row| row.0).collect(),
         closes: history.iter().map(|row| row.1).collect(),
         covariates: places.into_iter().map(column).collect(),
+        unfit: None,
     }
 }

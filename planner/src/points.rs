@@ -6,7 +6,7 @@ use almanac_delta::manifest::UnitKey;
 use almanac_delta::tables::distributions as table;
 use almanac_delta::write::{WriteSpec, write};
 use almanac_udfs::assign::SLICE;
-use almanac_udfs::expand::day_column;
+use almanac_udfs::draw::day_column;
 use almanac_udfs::forecast::HORIZON;
 use almanac_udfs::operator::apply;
 use almanac_udfs::summarize::SummarizePaths;

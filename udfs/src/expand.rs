@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use almanac_forecasters::quantiles::{Summariser, Summary};
-use almanac_forecasters::{Ahead, Day, Digest, Paths, Streams, family};
+use almanac_forecasters::Day;
 use arrow::array::{
-    Array, ArrayRef, AsArray, Date32Array, Float32Array, Int32Array, Int64Array, ListArray,
-    RecordBatch, StringArray, StructArray, new_null_array,
+    Array, ArrayRef, AsArray, Date32Array, Int32Array, Int64Array, ListArray, RecordBatch,
+    StringArray, StructArray, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{
@@ -22,11 +21,11 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use crate::assign::{SCANNED_NEWEST, SCANNED_ROWS, SLICE};
+use crate::draw::{Draw, Drawn, path_fields};
 use crate::failure::{Failure, guarded};
 use crate::forecast::HORIZON;
 use crate::operator::RowOperator;
-use crate::origin::Origin;
-use crate::points::{point_fields, points};
+use crate::points::point_fields;
 
 /// The column of origins in the input.
 pub const ORIGINS: &str = "origins";
@@ -44,21 +43,12 @@ pub struct ExpandPaths {
     pub horizon: usize,
 }
 
-/// The name of a path's column for day `day` (1-based).
-#[must_use]
-pub fn day_column(day: usize) -> String {
-    format!("day_{day}")
+pub(crate) fn paths_type() -> DataType {
+    list_of(path_fields())
 }
 
 pub(crate) fn points_type() -> DataType {
     list_of(point_fields())
-}
-
-fn path_fields() -> Fields {
-    let days = (1..=HORIZON).map(|day| Field::new(day_column(day), DataType::Float32, true));
-    std::iter::once(Field::new("path_id", DataType::Int32, true))
-        .chain(days)
-        .collect()
 }
 
 fn list_of(fields: Fields) -> DataType {
@@ -104,7 +94,7 @@ impl RowOperator for ExpandPaths {
             Field::new("forecast_start_date", DataType::Date32, false),
             Field::new("data_cutoff_date", DataType::Date32, true),
             Field::new("input_digest", DataType::Utf8, true),
-            Field::new(PATHS, list_of(path_fields()), true),
+            Field::new(PATHS, paths_type(), true),
             Field::new(POINTS, points_type(), true),
             Field::new("error_class", DataType::Utf8, true),
             Field::new("error_message", DataType::Utf8, true),
@@ -141,7 +131,7 @@ impl RowOperator for ExpandPaths {
             }
             units.sort(&mut origins);
             memory.try_grow(operator.drawing_size())?;
-            let mut drawer = Drawer { operator, schema, summariser: Summariser::new() };
+            let mut drawer = Drawer { draw: Draw::new(operator.paths, operator.horizon), schema };
             for origin in origins {
                 yield drawer.forecast(&units, &origin)?;
                 memory.shrink(origin.size());
@@ -303,23 +293,18 @@ fn origin_rows(unit: usize, list: &ArrayRef, rows: &mut Vec<OriginRow>) -> Resul
 }
 
 struct Drawer {
-    operator: ExpandPaths,
+    draw: Draw,
     schema: SchemaRef,
-    summariser: Summariser,
-}
-
-/// The columns of one forecast, and its summaries day by day.
-struct Drawn {
-    days: Vec<ArrayRef>,
-    points: StructArray,
 }
 
 impl Drawer {
     fn forecast(&mut self, units: &Units, row: &OriginRow) -> Result<RecordBatch> {
         let drawn = match &row.origin {
             Ok(origin) => {
-                let key = stream_key(&units.names[row.unit], row.start);
-                guarded(|| self.draw(origin, row.start, key))
+                let name = &units.names[row.unit];
+                let names = [&name.commodity, &name.model_name, &name.model_version];
+                let names = names.map(String::as_str);
+                guarded(|| self.draw.forecast(origin, names, row.start))
             }
             Err(failure) => Err(failure.clone()),
         };
@@ -329,92 +314,10 @@ impl Drawer {
         }
     }
 
-    fn draw(
-        &mut self,
-        origin: &str,
-        start: Day,
-        mut key: Digest,
-    ) -> std::result::Result<Drawn, Failure> {
-        let (origin, state) = Origin::from_json(origin)?;
-        let forecaster = family(&origin.family).ok_or_else(|| {
-            Failure::new("parameter", format!("no model family `{}`", origin.family))
-        })?;
-        key.add_u64(origin.seed);
-        let horizon = self.operator.horizon.min(origin.steps.len());
-        let shown = &origin.steps[..horizon];
-        let steps = usize::from(shown.iter().copied().max().unwrap_or(0));
-        let regressors: Vec<Vec<f64>> = origin
-            .regressors
-            .iter()
-            .map(|column| {
-                column
-                    .iter()
-                    .take(steps)
-                    .map(|value| value.unwrap_or(f64::NAN))
-                    .collect()
-            })
-            .collect();
-        let ahead = Ahead {
-            steps,
-            regressors: &regressors,
-        };
-        let count = self.operator.paths;
-        let paths = forecaster
-            .simulate(&state, ahead, count, &Streams::new(&key))
-            .map_err(|error| Failure::of_state(error, &origin.covariates))?;
-        let last = origin
-            .range
-            .last()
-            .ok_or_else(|| Failure::new("state_corrupt", "a state without a last value"))?;
-
-        // Step 0 is the last close; a closed day shows the step before it again.
-        let mut columns: Vec<Option<(ArrayRef, Summary)>> = vec![None; steps + 1];
-        let mut days = Vec::with_capacity(HORIZON);
-        let mut summaries = Vec::with_capacity(horizon);
-        for step in shown.iter().map(|step| usize::from(*step)) {
-            if columns[step].is_none() {
-                let values = stored(&paths, step, count, last);
-                columns[step] = Some(self.column(values, step, &origin)?);
-            }
-            if let Some((array, summary)) = &columns[step] {
-                days.push(Arc::clone(array));
-                summaries.push(*summary);
-            }
-        }
-        days.resize_with(HORIZON, || new_null_array(&DataType::Float32, count));
-        let points = points(origin.dated.then_some(start), &summaries)
-            .map_err(|error| Failure::new("internal", error.to_string()))?;
-        Ok(Drawn { days, points })
-    }
-
-    fn column(
-        &mut self,
-        values: Vec<f32>,
-        step: usize,
-        origin: &Origin,
-    ) -> std::result::Result<(ArrayRef, Summary), Failure> {
-        let summary = self.summariser.summarise(&values).ok_or_else(|| {
-            Failure::new("absurd", format!("a path is not finite at step {step}"))
-        })?;
-        let lowest = values.iter().copied().fold(f32::INFINITY, f32::min);
-        let median = crate::points::quantile(&summary, 0.5);
-        match origin
-            .range
-            .objection(step, lowest, median)
-            .filter(|_| step > 0)
-        {
-            Some(objection) => Err(Failure::new("absurd", objection)),
-            None => Ok((Arc::new(Float32Array::from(values)), summary)),
-        }
-    }
-
     fn batch(&self, units: &Units, row: &OriginRow, drawn: Drawn) -> Result<RecordBatch> {
-        let ids = Int32Array::from_iter_values((1..).take(self.operator.paths));
-        let mut paths: Vec<ArrayRef> = vec![Arc::new(ids)];
-        paths.extend(drawn.days);
         let mut columns = keys(&units.names[row.unit], row);
         columns.extend([
-            one_list(StructArray::try_new(path_fields(), paths, None)?)?,
+            one_list(drawn.paths)?,
             one_list(drawn.points)?,
             new_null_array(&DataType::Utf8, 1),
             new_null_array(&DataType::Utf8, 1),
@@ -443,28 +346,6 @@ impl Drawer {
         }
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
-}
-
-fn stored(paths: &Paths, step: usize, count: usize, last: f64) -> Vec<f32> {
-    #[expect(clippy::cast_possible_truncation, reason = "paths are stored as FLOAT")]
-    match step {
-        0 => vec![last as f32; count],
-        step => paths
-            .step(step - 1)
-            .iter()
-            .map(|value| *value as f32)
-            .collect(),
-    }
-}
-
-/// The random stream of a forecast is keyed by its key alone (and the seed).
-fn stream_key(name: &UnitName, start: Day) -> Digest {
-    let mut key = Digest::new();
-    key.add_str(&name.commodity);
-    key.add_str(&name.model_name);
-    key.add_str(&name.model_version);
-    key.add_u64(u64::from(start.cast_unsigned()));
-    key
 }
 
 /// Slice and key columns, `data_cutoff_date` and `input_digest`.

@@ -8,12 +8,10 @@
 use std::sync::Arc;
 
 use almanac_forecasters::{Calendar, Day, Digest, Series, TradingDays, date};
-use arrow::array::{
-    Array, ArrayRef, AsArray, Date32Builder, ListArray, StringBuilder, StructArray,
-};
+use arrow::array::{ArrayRef, AsArray, Date32Builder, ListArray, StringBuilder, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Date32Type, Field, FieldRef, Fields};
-use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
@@ -23,7 +21,7 @@ use crate::failure::{Failure, guarded};
 use crate::observations::Observations;
 use crate::origin::{Fit, Origin};
 use crate::spec::{ModelSpec, Projection};
-use crate::train::{align, covariates_type, dates_type, enter_once};
+use crate::train::{align, covariates_type, dates_type};
 
 /// The aggregate's name in SQL and in plans.
 pub const NAME: &str = "forecast";
@@ -96,15 +94,14 @@ impl AggregateUDFImpl for Forecast {
         let field = |name: &str, data_type| {
             Arc::new(Field::new(format!("forecast[{name}]"), data_type, true))
         };
-        Ok(vec![
+        let mut fields = vec![
             field("spec", DataType::Utf8),
             field("state", DataType::Utf8),
-            field("dates", dates_type()),
-            field("closes", covariates_type()),
-            field("covariates", covariates_type()),
             field("wanted", dates_type()),
             field("closed", dates_type()),
-        ])
+        ];
+        fields.extend(Observations::state_fields(NAME));
+        Ok(fields)
     }
 }
 
@@ -117,18 +114,6 @@ struct ForecastAccumulator {
     closed: Option<Vec<Day>>,
 }
 
-fn enter_dates(slot: &mut Option<Vec<Day>>, column: &ArrayRef, what: &str) -> Result<()> {
-    for dates in column.as_list::<i32>().iter().flatten() {
-        let dates = dates.as_primitive::<Date32Type>().values();
-        match slot {
-            None => *slot = Some(dates.to_vec()),
-            Some(first) if first == dates => {}
-            Some(_) => return exec_err!("a group has two lists of `{what}`; group by it"),
-        }
-    }
-    Ok(())
-}
-
 fn dates_scalar(dates: Option<&[Day]>) -> ScalarValue {
     let list = dates.map(|dates| dates.iter().map(|date| Some(*date)).collect::<Vec<_>>());
     ScalarValue::List(Arc::new(
@@ -138,39 +123,26 @@ fn dates_scalar(dates: Option<&[Day]>) -> ScalarValue {
 
 impl Accumulator for ForecastAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        enter_once(&mut self.spec, &values[0], "spec")?;
-        enter_once(&mut self.state, &values[1], "state")?;
-        self.rows.push(&values[2], &values[3], Some(&values[4]))?;
-        enter_dates(&mut self.wanted, &values[5], "wanted")?;
-        enter_dates(&mut self.closed, &values[6], "closed")
+        self.enter(&values[..2], &values[5..]);
+        self.rows.push(&values[2], &values[3], Some(&values[4]));
+        Ok(())
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let [dates, closes, covariates] = self.rows.to_state();
-        Ok(vec![
+        let mut columns = vec![
             ScalarValue::Utf8(self.spec.clone()),
             ScalarValue::Utf8(self.state.clone()),
-            dates,
-            closes,
-            covariates,
             dates_scalar(self.wanted.as_deref()),
             dates_scalar(self.closed.as_deref()),
-        ])
+        ];
+        columns.extend(self.rows.to_state());
+        Ok(columns)
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        enter_once(&mut self.spec, &states[0], "spec")?;
-        enter_once(&mut self.state, &states[1], "state")?;
-        let [dates, closes, covariates] = [2, 3, 4].map(|column| states[column].as_list::<i32>());
-        for row in 0..states[0].len() {
-            self.rows.merge(
-                &dates.value(row),
-                &closes.value(row),
-                &covariates.value(row),
-            )?;
-        }
-        enter_dates(&mut self.wanted, &states[5], "wanted")?;
-        enter_dates(&mut self.closed, &states[6], "closed")
+        self.enter(&states[..2], &states[2..4]);
+        self.rows.merge(&states[4..]);
+        Ok(())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -227,6 +199,30 @@ struct Made {
 }
 
 impl ForecastAccumulator {
+    /// Takes what the rows of a group agree on: specification and state, wanted and closed days.
+    fn enter(&mut self, texts: &[ArrayRef], days: &[ArrayRef]) {
+        self.rows.agree(&mut self.spec, &texts[0], "spec");
+        self.rows.agree(&mut self.state, &texts[1], "state");
+        let slots = [(&mut self.wanted, "wanted"), (&mut self.closed, "closed")];
+        for ((slot, what), column) in slots.into_iter().zip(days) {
+            for days in column.as_list::<i32>().iter().flatten() {
+                let days = days.as_primitive::<Date32Type>().values();
+                match slot {
+                    None => *slot = Some(days.to_vec()),
+                    Some(first) if first == days => {}
+                    Some(first) => {
+                        // Every wanted date has its failure.
+                        first.extend_from_slice(days);
+                        first.sort_unstable();
+                        first.dedup();
+                        let reason = format!("a group has two lists of `{what}`; group by it");
+                        self.rows.refuse(reason);
+                    }
+                }
+            }
+        }
+    }
+
     /// One outcome for each wanted date. What fails before any date is reached fails them all.
     fn origins(&mut self, wanted: &[Day]) -> Vec<Result<Made, Failure>> {
         let (spec, state) = (self.spec.take(), self.state.take());
@@ -270,9 +266,9 @@ impl<'a> Walk<'a> {
         rows: &'a mut Observations,
         closed: &[Day],
     ) -> Result<Self, Failure> {
+        rows.sort()?;
         let spec = spec.ok_or_else(|| Failure::new("parameter", "no model specification"))?;
         let state = state.ok_or_else(|| Failure::new("no_model", "no trained model"))?;
-        rows.sort()?;
         let spec = ModelSpec::parse(spec)?;
         let fit = Fit::from_json(state)?;
         Ok(Self {

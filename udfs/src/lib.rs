@@ -1,10 +1,11 @@
-//! Arrow on one side, forecasters on the other: the aggregates that train and forecast, and the
-//! row operators that carry units to rows and expand origins to paths.
+//! Arrow on one side, forecasters on the other: the aggregates that train and forecast, the row
+//! operators that carry units to rows and expand origins to paths, and that last step as a function.
 //!
 //! Everything here is found by name, so that a plan that names it runs on any engine that has
 //! called [`register_all`] and plans with [`operators`].
 
 pub mod assign;
+pub mod draw;
 pub mod expand;
 mod failure;
 pub mod forecast;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 
 use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry;
-use datafusion::logical_expr::AggregateUDF;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::physical_planner::ExtensionPlanner;
 
 /// Every aggregate of this crate. Registration, help and workers read this list.
@@ -41,6 +42,12 @@ pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
     ]
 }
 
+/// Every other function of this crate.
+#[must_use]
+pub fn functions() -> Vec<Arc<ScalarUDF>> {
+    vec![draw::draw()]
+}
+
 /// Makes the functions of this crate known by name.
 ///
 /// # Errors
@@ -48,6 +55,9 @@ pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
 pub fn register_all(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for aggregate in aggregates() {
         registry.register_udaf(aggregate)?;
+    }
+    for function in functions() {
+        registry.register_udf(function)?;
     }
     Ok(())
 }

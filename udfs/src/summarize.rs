@@ -21,7 +21,8 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use crate::assign::{SCANNED_NEWEST, SCANNED_ROWS};
-use crate::expand::{POINTS, day_column, one_list, points_type};
+use crate::draw::day_column;
+use crate::expand::{POINTS, one_list, points_type};
 use crate::forecast::HORIZON;
 use crate::operator::RowOperator;
 use crate::points::points;

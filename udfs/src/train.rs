@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use almanac_forecasters::{Calendar, Day, Digest, Series, date};
-use arrow::array::{ArrayRef, AsArray};
+use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::scalar::ScalarStructBuilder;
-use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility,
@@ -86,25 +86,10 @@ impl AggregateUDFImpl for Train {
         Ok(Box::new(TrainAccumulator::default()))
     }
     fn state_fields(&self, _: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        Ok(vec![
-            Arc::new(Field::new("train[spec]", DataType::Utf8, true)),
-            Arc::new(Field::new("train[dates]", dates_type(), true)),
-            Arc::new(Field::new("train[closes]", covariates_type(), true)),
-            Arc::new(Field::new("train[covariates]", covariates_type(), true)),
-        ])
+        let spec = Arc::new(Field::new("train[spec]", DataType::Utf8, true));
+        let rows = Observations::state_fields(NAME);
+        Ok(std::iter::once(spec).chain(rows).collect())
     }
-}
-
-/// Takes the one text that a group's rows agree on, from the first row that has it.
-pub(crate) fn enter_once(slot: &mut Option<String>, column: &ArrayRef, what: &str) -> Result<()> {
-    for text in column.as_string::<i32>().iter().flatten() {
-        match slot {
-            None => *slot = Some(text.to_owned()),
-            Some(first) if first == text => {}
-            Some(_) => return exec_err!("a group has two values of `{what}`; group by it"),
-        }
-    }
-    Ok(())
 }
 
 #[derive(Debug, Default)]
@@ -115,30 +100,19 @@ struct TrainAccumulator {
 
 impl Accumulator for TrainAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        enter_once(&mut self.spec, &values[0], "spec")?;
-        self.rows.push(&values[1], &values[2], values.get(3))
+        self.rows.agree(&mut self.spec, &values[0], "spec");
+        self.rows.push(&values[1], &values[2], values.get(3));
+        Ok(())
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let [dates, closes, covariates] = self.rows.to_state();
-        Ok(vec![
-            ScalarValue::Utf8(self.spec.clone()),
-            dates,
-            closes,
-            covariates,
-        ])
+        let spec = ScalarValue::Utf8(self.spec.clone());
+        Ok(std::iter::once(spec).chain(self.rows.to_state()).collect())
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        enter_once(&mut self.spec, &states[0], "spec")?;
-        let [dates, closes, covariates] = [1, 2, 3].map(|column| states[column].as_list::<i32>());
-        for row in 0..states[0].len() {
-            self.rows.merge(
-                &dates.value(row),
-                &closes.value(row),
-                &covariates.value(row),
-            )?;
-        }
+        self.rows.agree(&mut self.spec, &states[0], "spec");
+        self.rows.merge(&states[1..]);
         Ok(())
     }
 
@@ -192,10 +166,10 @@ struct Trained {
 }
 
 fn fit(spec: Option<&str>, rows: &mut Observations) -> Result<Trained, Failure> {
+    rows.sort()?;
     let spec =
         ModelSpec::parse(spec.ok_or_else(|| Failure::new("parameter", "no model specification"))?)?;
     let forecaster = spec.forecaster()?;
-    rows.sort()?;
     let observed: Vec<usize> = (0..rows.dates.len())
         .filter(|i| !rows.closes[*i].is_nan())
         .collect();

@@ -12,6 +12,7 @@ fn rows(values: &[(Day, f64)]) -> Observations {
         dates: values.iter().map(|(date, _)| *date).collect(),
         closes: vec![f64::NAN; values.len()],
         covariates: vec![values.iter().map(|(_, value)| *value).collect()],
+        unfit: None,
     }
 }
 

@@ -195,25 +195,70 @@ fn a_forecast_without_a_usable_state_says_what_is_wrong_with_it() {
     }
 }
 
-#[test]
-fn two_specifications_in_one_group_are_the_querys_mistake() {
-    let rows = [
-        header(&ModelSpec::of_family("naive")),
-        header(&ModelSpec::of_family("random_walk")),
-    ];
-    let error = accumulator(&train())
-        .update_batch(&arguments(&train(), &rows))
-        .unwrap_err();
-    assert!(error.to_string().contains("group by it"), "{error}");
+/// The rows in one pass, and each as a partial state of its own.
+fn trained_both_ways(rows: &[Row]) -> [Trained; 2] {
+    let parts: Vec<_> = rows.iter().map(|row| vec![vec![row.clone()]]).collect();
+    [one_pass(&train(), rows), in_parts(&train(), &parts)].map(|result| Trained::of(&result))
 }
 
 #[test]
-fn covariates_for_some_rows_only_are_the_querys_mistake() {
-    let rows = [with_covariate(1, Some(1.0), Some(1.0)), observed(2, 1.0)];
-    for rows in [rows.clone(), [rows[1].clone(), rows[0].clone()]] {
-        let error = accumulator(&train())
-            .update_batch(&arguments(&train(), &rows))
-            .unwrap_err();
-        assert!(error.to_string().contains("covariates"), "{error}");
+fn two_specifications_in_one_group_are_its_failure() {
+    let mut rows = vec![
+        header(&ModelSpec::of_family("naive")),
+        header(&ModelSpec::of_family("random_walk")),
+    ];
+    rows.extend(weekdays_before(TODAY));
+    for trained in trained_both_ways(&rows) {
+        let (class, message) = trained.failure();
+        assert_eq!(class, "input");
+        assert!(
+            message.contains("two values of `spec`; group by it"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn covariates_that_do_not_fit_together_are_a_groups_failure() {
+    let spec = header(&ModelSpec::of_family("naive"));
+    let [one, none, two] = [Some(vec![Some(1.0)]), None, Some(vec![Some(1.0), None])];
+    let pairs = [
+        (&one, &none),
+        (&none, &one),
+        (&one, &two),
+        (&two, &one),
+        (&none, &two),
+    ];
+    for (first, second) in pairs {
+        let row = |date, covariates: &Option<Vec<Option<f64>>>| Row {
+            covariates: covariates.clone(),
+            ..observed(date, 1.0)
+        };
+        let rows = [spec.clone(), row(1, first), row(2, second)];
+        for trained in trained_both_ways(&rows) {
+            let (class, message) = trained.failure();
+            assert_eq!(class, "input");
+            assert!(message.contains("covariates"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn two_lists_of_wanted_dates_in_one_group_fail_each_of_the_dates() {
+    let spec = ModelSpec::of_family("naive");
+    let state = state_of(&spec, &weekdays_before(TODAY - 30));
+    let mut rows = vec![
+        forecast_header(&spec, &state, &[TODAY, TODAY + 2], &[]),
+        forecast_header(&spec, &state, &[TODAY + 1], &[]),
+    ];
+    rows.extend(weekdays_before(TODAY));
+    let parts: Vec<_> = rows.iter().map(|row| vec![vec![row.clone()]]).collect();
+    for result in [one_pass(&forecast(), &rows), in_parts(&forecast(), &parts)] {
+        let found: Vec<_> = Forecast::all(&result)
+            .into_iter()
+            .map(|one| (one.start, one.class.unwrap(), one.origin))
+            .collect();
+        let failed = |day| (day, "input".to_owned(), None);
+        assert_eq!(found, [TODAY, TODAY + 1, TODAY + 2].map(failed));
     }
 }

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::*;
 use crate::assign::{SCANNED_NEWEST, SCANNED_ROWS};
-use crate::expand::{ExpandPaths, ORIGINS, PATHS, POINTS, day_column};
+use crate::draw::day_column;
+use crate::expand::{ExpandPaths, ORIGINS, PATHS, POINTS};
 use crate::forecast::HORIZON;
 use crate::summarize::SummarizePaths;
 
