@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use almanac_delta::TableName;
 use arrow::array::{ArrayRef, Date32Array, Float64Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
 
-use crate::lake::{BINARY, Output, TestLake, finish};
+use crate::lake::{BINARY, Output, TestLake, finish, skip};
 use crate::market::{Market, days};
 use crate::tables::keys;
 use crate::whole::{assert_no_key_is_half_written, assert_whole};
@@ -194,7 +195,11 @@ fn a_request_that_makes_no_sense_is_refused() {
     let job = |from: &str, to: &str| JOB.replace(from, to);
     for command in ["train", "forecast", "backfill"] {
         let run = |arguments: String, named: &[&str]| {
-            assert_refused(&lake, &format!("{command} {arguments}"), named)
+            let mut line = format!("{command} {arguments}");
+            if command == "train" {
+                line = line.replace(" --paths 50", "");
+            }
+            assert_refused(&lake, &line, named)
         };
         run(
             job("--end 2021-03-05", "--end 2021-02-05"),
@@ -405,7 +410,7 @@ fn a_lake_that_is_read_only_is_refused_and_can_still_be_read() {
                 assert!(error.to_lowercase().contains("read-only") && hint.contains("read-only"), "{error} {hint}");
             }
             Err(reason) => {
-                println!("skipped, a read-only mount cannot be made: {reason}");
+                skip(&format!("a read-only mount cannot be made: {reason}"));
                 return;
             }
         }
@@ -421,6 +426,37 @@ fn a_lake_that_is_read_only_is_refused_and_can_still_be_read() {
         &keys(&["Coffee"], &["naive"], days("2021-03-01", "2021-03-05")),
         50,
     );
+}
+
+#[test]
+fn a_data_file_that_is_gone_is_named_and_other_series_are_not_concerned() {
+    let lake = TestLake::of(&Market::usual("Coffee", 161).and(Market::usual("Sugar", 162)));
+    let gone = lake
+        .table(TableName::UnifiedData)
+        .files()
+        .iter()
+        .find(|file| file.partition_values == [Some("Coffee".to_owned())])
+        .map(|file| file.path.clone())
+        .unwrap();
+    fs::remove_file(lake.root().join(&gone)).unwrap();
+    let file = lake.file("again.csv", Market::usual("Coffee", 163).csv());
+    let train = format!("train {}", JOB.replace("--paths 50", ""));
+    let query = "SELECT sum(close) FROM silver.unified_data";
+    for output in [
+        lake.run(&format!("backfill {JOB}")),
+        lake.run(&train),
+        lake.run(&format!("ingest {file}")),
+        lake.sql_with(query, &[]),
+    ] {
+        let (error, hint) = output.refusal();
+        assert!(
+            error.contains(&gone) && hint.contains("copy"),
+            "{}: {error} {hint}",
+            output.line
+        );
+    }
+    let report = lake.job(&format!("backfill {}", JOB.replace("Coffee", "Sugar")));
+    assert_eq!(report.forecasts(), [5, 0, 0]);
 }
 
 #[test]
@@ -471,7 +507,7 @@ fn a_full_disk_is_refused_and_what_is_committed_stays() {
         let output = match run(arguments, room) {
             Ok(output) => output,
             Err(reason) => {
-                println!("skipped, a small disk cannot be mounted: {reason}");
+                skip(&format!("a small disk cannot be mounted: {reason}"));
                 return;
             }
         };

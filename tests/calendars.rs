@@ -66,6 +66,49 @@ fn a_file_of_holidays_overrides_the_built_in_ones() {
 }
 
 #[test]
+fn holidays_can_be_given_later_and_hold_for_what_is_made_then() {
+    let lake = TestLake::of(&Market::usual("Coffee", 92));
+    let july = |lake: &TestLake| {
+        lake.job(&format!("{REQUEST} --start 2021-07-01 --end 2021-07-01"));
+        let paths = lake.paths();
+        paths
+            .values()
+            .map(|rows| repeated(rows))
+            .collect::<Vec<_>>()
+    };
+    let before = july(&lake);
+    // July 5 is the holiday that is built in, as the fourth is a Sunday.
+    assert_eq!(before, vec![vec![3, 4, 5, 10, 11]; before.len()]);
+    let file = lake.file(
+        "days.csv",
+        "date,is_open\n2021-07-05,true\n2021-07-07,false\n",
+    );
+    let report = lake
+        .run(&format!("--json holidays {file}"))
+        .expect(0)
+        .json();
+    assert_eq!(
+        (report["days"].as_u64(), report["changed"].as_u64()),
+        (Some(2), Some(2))
+    );
+    assert_eq!(july(&lake), before, "what is there stays");
+    let model = REQUEST.split_once("--commodity").unwrap().1;
+    let model = model.split("--frequency").next().unwrap();
+    lake.run(&format!(
+        "delete --commodity {model} --model-version v1 --start 2021-07-01 --end 2021-07-01"
+    ))
+    .expect(0);
+    assert_eq!(july(&lake), vec![vec![3, 4, 7, 10, 11]; before.len()]);
+    let again = lake
+        .run(&format!("--json holidays {file}"))
+        .expect(0)
+        .json();
+    assert_eq!(again["changed"].as_u64(), Some(0));
+    let broken = lake.file("broken.csv", "date,is_open\n2021-07-05,maybe\n");
+    lake.run(&format!("holidays {broken}")).refusal();
+}
+
+#[test]
 fn on_the_daily_calendar_every_day_is_a_step() {
     let mut market = Market::default();
     let weekdays = Market::usual("Coffee", 93);

@@ -2,7 +2,7 @@
 
 use crate::lake::TestLake;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "quickstart",
     "init",
     "ingest",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 15] = [
     "optimize",
     "vacuum",
     "history",
+    "holidays",
     "delete",
 ];
 

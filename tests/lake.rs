@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -509,6 +510,21 @@ fn copy_folder(from: &Path, to: &Path) {
         let target = to.join(file.strip_prefix(from).expect("below the folder"));
         fs::create_dir_all(target.parent().expect("a folder")).expect("a folder is made");
         fs::copy(&file, &target).expect("a file is copied");
+    }
+}
+
+/// Says why a test cannot run here, also in the file that `ALMANAC_SKIPS` names: it is not to be
+/// counted as passed.
+pub fn skip(reason: &str) {
+    println!("skipped, {reason}");
+    if let Some(path) = std::env::var_os("ALMANAC_SKIPS") {
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .expect("the list of skipped tests can be written");
+        let name = std::thread::current().name().unwrap_or("?").to_owned();
+        writeln!(file, "{name}: {reason}").expect("the list of skipped tests can be written");
     }
 }
 

@@ -31,23 +31,24 @@ fn stale(lake: &TestLake) -> BTreeSet<(String, Key)> {
     let rows = report["stale"]
         .as_array()
         .unwrap_or_else(|| panic!("no `stale` in {report}"));
-    let text = |row: &Value, name: &str| {
+    rows.iter().map(stale_key).collect()
+}
+
+/// The kind and the key of a stale key in a report.
+fn stale_key(row: &Value) -> (String, Key) {
+    let text = |name: &str| {
         row[name]
             .as_str()
             .unwrap_or_else(|| panic!("no `{name}` in {row}"))
             .to_owned()
     };
-    rows.iter()
-        .map(|row| {
-            let key = Key::new(
-                &text(row, "commodity"),
-                &text(row, "model_name"),
-                &text(row, "model_version"),
-                day(&text(row, "date")),
-            );
-            (text(row, "kind"), key)
-        })
-        .collect()
+    let key = Key::new(
+        &text("commodity"),
+        &text("model_name"),
+        &text("model_version"),
+        day(&text("date")),
+    );
+    (text("kind"), key)
 }
 
 /// Stale actuals of Coffee, as `stale` gives them.
@@ -200,6 +201,42 @@ fn a_corrected_close_makes_exactly_the_keys_after_it_stale() {
             days("2021-06-07", "2021-06-20")
         )
     );
+}
+
+#[test]
+fn an_ingest_names_the_keys_that_rest_on_older_input() {
+    let lake = TestLake::of(&market());
+    for commodity in ["Coffee", "Sugar"] {
+        let arguments = ARGUMENTS.replace("Coffee", commodity);
+        lake.job(&format!("backfill {arguments} {RANGE} --paths 50"));
+    }
+    // A correction, and a day that arrives late.
+    let corrected =
+        market()
+            .scaled("Coffee", "2021-06-14", 1.02)
+            .scaled("Sugar", "2021-06-17", 1.02);
+    let file = lake.file("corrected.csv", corrected.csv());
+    let report = lake.run(&format!("--json ingest {file}")).expect(0).json();
+    let named: BTreeSet<_> = report["stale"]["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(stale_key)
+        .collect();
+    assert_eq!(named, stale(&lake));
+    assert_eq!(report["stale"]["count"].as_u64(), Some(named.len() as u64));
+    let forecasts = named.iter().filter(|(kind, _)| kind == "forecast");
+    // Of two models: June 15 to 20, and June 18 to 20.
+    assert_eq!(forecasts.count(), 2 * 6 + 2 * 3);
+    // What was stale before is not told of another series' rows.
+    let other = lake.file(
+        "other.csv",
+        corrected.scaled("Sugar", "2021-06-18", 1.02).csv(),
+    );
+    let text = lake.run(&format!("ingest {other}")).expect(0).stdout;
+    assert!(text.contains("Sugar") && !text.contains("Coffee"), "{text}");
+    let again = lake.run(&format!("--json ingest {other}")).expect(0).json();
+    assert_eq!(again["stale"]["count"].as_u64(), Some(0));
 }
 
 #[test]

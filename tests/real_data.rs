@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::lake::{Report, TestLake};
+use crate::lake::{Report, TestLake, skip};
 use crate::market::{day, days};
 use crate::tables::{Key, keys, moments};
 use crate::whole::assert_whole;
@@ -16,7 +16,7 @@ fn real(name: &str) -> Option<String> {
     if path.exists() {
         return path.to_str().map(str::to_owned);
     }
-    println!("skipped, there is no {}", path.display());
+    skip(&format!("there is no {}", path.display()));
     None
 }
 

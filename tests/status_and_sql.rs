@@ -248,6 +248,52 @@ fn every_run_leaves_a_row_that_says_what_it_read_and_wrote() {
 }
 
 #[test]
+fn the_run_of_every_command_that_writes_can_be_asked_for() {
+    let lake = lake();
+    let more = lake.file("more.csv", Market::usual("Cocoa", 153).csv());
+    let days = lake.file("days.csv", "date,is_open\n2021-07-07,false\n");
+    for (line, kind, table) in [
+        (
+            format!("ingest {more}"),
+            "ingest",
+            Some("silver.unified_data"),
+        ),
+        (
+            format!("holidays {days}"),
+            "holidays",
+            Some("silver.calendar"),
+        ),
+        ("optimize".to_owned(), "optimize", Some("forecast.job_runs")),
+        ("vacuum".to_owned(), "vacuum", None),
+    ] {
+        if kind == "optimize" {
+            // Two rows, two small files of one table.
+            lake.job(&format!("train {}", REQUEST.replace(" --paths 20", "")));
+        }
+        let result = lake.run(&format!("--json {line}")).expect(0).json();
+        let run = result["run_id"].as_str().unwrap();
+        let status = lake.run(&format!("--json status {run}")).expect(0).json();
+        let row = &status["runs"][0];
+        assert_eq!(
+            [&row["kind"], &row["status"]],
+            [&json!(kind), &json!("succeeded")],
+            "{row}"
+        );
+        let versions = row["table_versions"].as_str().unwrap();
+        let versions: Value = serde_json::from_str(versions).unwrap();
+        if let Some(table) = table {
+            assert!(versions[table].is_u64(), "{line}: {versions}");
+        }
+    }
+    let runs = lake.sql("SELECT count(*) AS runs FROM job_runs");
+    lake.run("vacuum --dry-run").expect(0);
+    let bad = lake.file("bad.csv", "date,close\n2021-13-01,1\n");
+    lake.run(&format!("ingest {bad} --commodity Cocoa"))
+        .refusal();
+    assert_eq!(lake.sql("SELECT count(*) AS runs FROM job_runs"), runs);
+}
+
+#[test]
 fn every_table_can_be_queried_under_each_of_its_names() {
     let lake = lake();
     for table in TableName::ALL {
@@ -372,6 +418,52 @@ fn users_can_train_in_sql() {
         "SELECT train('no_such_family', date, close)['error_class'] AS class FROM silver.unified_data WHERE commodity = 'Coffee'",
     );
     assert_eq!(rows[0]["class"], "parameter");
+}
+
+#[test]
+fn a_stored_forecast_can_be_made_again_in_sql() {
+    let lake = lake();
+    let model = "model_version = 'v1' AND model_name = 'random_walk' AND commodity = 'Coffee'";
+    let made = lake.sql(&format!(
+        "WITH newest AS (SELECT max(forecast_start_date) AS day FROM distributions WHERE {model}),
+         model AS (SELECT parameters, fitted_model_json, training_date FROM trained_models, newest
+                   WHERE {model} AND training_date <= newest.day ORDER BY training_date DESC LIMIT 1),
+         closed AS (SELECT array_agg(date ORDER BY date) AS days FROM silver.calendar WHERE NOT is_open),
+         rows AS (SELECT m.parameters, m.fitted_model_json, u.date, u.close, n.day, c.days
+                  FROM silver.unified_data u, newest n, model m, closed c
+                  WHERE u.commodity = 'Coffee' AND u.date < n.day),
+         origins AS (SELECT unnest(forecast(parameters, fitted_model_json, date, close, NULL,
+                                            make_array(day), days)) AS f FROM rows),
+         drawn AS (SELECT draw(f['origin'], 'Coffee', 'random_walk', 'v1',
+                               f['forecast_start_date'], 20) AS d FROM origins),
+         points AS (SELECT unnest(d['points']) AS p FROM drawn),
+         paths AS (SELECT unnest(d['paths']) AS p FROM drawn)
+         SELECT (SELECT count(*) FROM paths, newest, distributions s WHERE {model}
+                   AND s.forecast_start_date = newest.day AND s.path_id = p['path_id']
+                   AND s.day_1 = p['day_1'] AND s.day_14 = p['day_14']) AS paths,
+                (SELECT count(*) FROM points, newest, point_forecasts s WHERE {model}
+                   AND s.forecast_start_date = newest.day AND s.day_ahead = p['day_ahead']
+                   AND s.forecast_date = p['forecast_date'] AND s.q05 = p['q05']
+                   AND s.forecast_mean = p['forecast_mean']) AS points"
+    ));
+    assert_eq!(made, [json!({"paths": 20, "points": 14})]);
+}
+
+#[test]
+fn an_origin_that_cannot_be_drawn_says_why() {
+    let lake = lake();
+    let query = |origin: &str| {
+        lake.sql(&format!(
+            "SELECT d['error_class'] AS class, d['paths'] IS NULL AS nothing, d IS NULL AS unknown FROM (
+               SELECT draw({origin}, 'Coffee', 'naive', 'v1.0', DATE '2024-01-02', 5) AS d)"
+        ))
+    };
+    let failed = json!({"class": "state_corrupt", "nothing": true, "unknown": false});
+    assert_eq!(query("'no origin'"), [failed]);
+    assert_eq!(query("NULL")[0]["unknown"], json!(true));
+    let query = "SELECT draw('', 'Coffee', 'naive', 'v1.0', DATE '2024-01-02', 0)";
+    let (error, _) = lake.sql_with(query, &[]).refusal();
+    assert!(error.contains("0 paths"), "{error}");
 }
 
 #[test]

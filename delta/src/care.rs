@@ -93,20 +93,32 @@ pub struct SweepReport {
 /// jobs included.
 ///
 /// Judges by the newest version, whatever `snapshot` is pinned to; the log is not touched and
-/// nothing is committed. A retention below [`MINIMUM_RETENTION`] is refused unless
-/// `enforce_minimum` is off.
+/// nothing is committed. A retention below [`MINIMUM_RETENTION`] is refused.
 pub async fn vacuum(
     snapshot: &TableSnapshot,
     retention: Duration,
     dry_run: bool,
-    enforce_minimum: bool,
 ) -> Result<VacuumReport, DeltaError> {
-    if enforce_minimum && retention < MINIMUM_RETENTION {
+    check_retention(retention)?;
+    remove(snapshot, retention, dry_run).await
+}
+
+/// Refuses a retention below [`MINIMUM_RETENTION`].
+pub fn check_retention(retention: Duration) -> Result<(), DeltaError> {
+    if retention < MINIMUM_RETENTION {
         return Err(DeltaError::RetentionTooShort {
             asked_hours: retention.as_secs() / 3600,
             minimum_hours: MINIMUM_RETENTION.as_secs() / 3600,
         });
     }
+    Ok(())
+}
+
+async fn remove(
+    snapshot: &TableSnapshot,
+    retention: Duration,
+    dry_run: bool,
+) -> Result<VacuumReport, DeltaError> {
     let cutoff = cutoff(retention);
     let folder = snapshot.def().folder;
     let store = snapshot.log().object_store(None);

@@ -5,6 +5,7 @@ use std::io;
 
 use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;
+use parquet::errors::ParquetError;
 
 /// A failure of the lake or of one of its tables.
 ///
@@ -111,6 +112,12 @@ pub enum DeltaError {
         /// The contradiction.
         reason: String,
     },
+    /// A data file that a table's log names is not in the store.
+    #[error("the data file `{path}` is gone, though its table's log names it")]
+    FileMissing {
+        /// Where it should be.
+        path: String,
+    },
     /// The object store failed in another way.
     #[error("{what}: {source}")]
     Store {
@@ -136,7 +143,7 @@ pub enum DeltaError {
         /// The file.
         what: String,
         /// Parquet's error.
-        source: parquet::errors::ParquetError,
+        source: ParquetError,
     },
     /// A JSON document could not be read or written.
     #[error("{what}: {source}")]
@@ -157,6 +164,35 @@ impl DeltaError {
     pub fn store(what: impl Into<String>, source: object_store::Error) -> Self {
         let what = what.into();
         refusal(&what, &source).unwrap_or(Self::Store { what, source })
+    }
+
+    /// Wraps an error of reading a data file that a table's log names.
+    #[must_use]
+    pub fn data_file(path: &str, source: object_store::Error) -> Self {
+        Self::missing_file(&source).unwrap_or_else(|| Self::store(format!("read {path}"), source))
+    }
+
+    /// The data file that was not there, if that is what a scan failed at.
+    #[must_use]
+    pub fn missing_file(error: &(dyn StdError + 'static)) -> Option<Self> {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if let Some(object_store::Error::NotFound { path, .. }) = error.downcast_ref() {
+                return Some(Self::FileMissing { path: path.clone() });
+            }
+            // The scan reads a file's footer first, and hands that error on as text alone
+            // (datafusion-datasource-parquet, `ParquetFileReader::get_metadata`).
+            if let Some(ParquetError::General(text)) = error.downcast_ref()
+                && let Some((_, rest)) = text.split_once("Failed to fetch metadata for file ")
+                && let Some((path, reason)) = rest.split_once(": ")
+                && reason.contains(" not found: ")
+            {
+                let path = path.to_owned();
+                return Some(Self::FileMissing { path });
+            }
+            cause = error.source();
+        }
+        None
     }
 
     /// Wraps an error of the Delta log of `table` in the lake at `uri`.
@@ -199,6 +235,7 @@ impl DeltaError {
             | Self::ReadOnly { .. }
             | Self::StoreFull { .. }
             | Self::Schema { .. }
+            | Self::FileMissing { .. }
             | Self::RetentionTooShort { .. } => true,
             Self::Corrupt { .. }
             | Self::Store { .. }
@@ -234,6 +271,9 @@ impl DeltaError {
             }
             Self::StoreFull { .. } => Some(
                 "free some space and run again; what is committed stays, `almanac vacuum` removes what was not".to_owned(),
+            ),
+            Self::FileMissing { .. } => Some(
+                "put it back from a copy of the lake; what is made from other files is not concerned".to_owned(),
             ),
             Self::RetentionTooShort { minimum_hours, .. } => Some(format!(
                 "use at least {minimum_hours} hours: a job that still runs may need younger files"

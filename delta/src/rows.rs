@@ -156,7 +156,7 @@ async fn read(
             Ok(found) => found.bytes().await,
             Err(error) => Err(error),
         }
-        .map_err(|source| DeltaError::store(format!("read {path}"), source))?;
+        .map_err(|source| DeltaError::data_file(path.as_ref(), source))?;
         let parquet = |source| DeltaError::Parquet {
             what: path.to_string(),
             source,

@@ -80,6 +80,7 @@ impl EngineError {
                     | DeltaError::ReadOnly { .. }
                     | DeltaError::Corrupt { .. }
                     | DeltaError::Schema { .. }
+                    | DeltaError::FileMissing { .. }
             ),
             Self::Query(error) => matches!(
                 error.find_root(),
@@ -110,7 +111,10 @@ impl From<DataFusionError> for EngineError {
                 Err(inner) => Self::Query(DataFusionError::External(inner)),
             },
             DataFusionError::Context(_, inner) => Self::from(*inner),
-            other => Self::Query(other),
+            other => match DeltaError::missing_file(&other) {
+                Some(missing) => Self::Lake(missing),
+                None => Self::Query(other),
+            },
         }
     }
 }

@@ -18,13 +18,12 @@ use crate::context::Context;
 use crate::error::JobError;
 use crate::produce::replace::delete as delete_keys;
 use crate::produce::{Landed, Tally, land};
-use crate::report::{print, print_json, titled};
 
 /// Files are merged until they hold about this many bytes.
 const FILE_BYTES: u64 = 32 << 20;
 
 /// The tables named, or all.
-fn tables(names: &[String]) -> Result<Vec<TableName>, JobError> {
+pub fn tables(names: &[String]) -> Result<Vec<TableName>, JobError> {
     if names.is_empty() {
         return Ok(TableName::ALL.to_vec());
     }
@@ -38,10 +37,15 @@ fn tables(names: &[String]) -> Result<Vec<TableName>, JobError> {
 }
 
 /// Merges small files, partition by partition; rows, order and row groups stay what they are.
-pub async fn optimize(context: &Context, names: &[String]) -> Result<(), JobError> {
+pub async fn optimize(
+    context: &Context,
+    tables: &[TableName],
+    tally: &mut Tally,
+) -> Result<Vec<Value>, JobError> {
     let mut results = vec![];
-    for table in tables(names)? {
-        let mut tally = Tally::default();
+    for table in tables.iter().copied() {
+        let conflicts = tally.conflicts;
+        let mut version = None;
         let (mut merged, mut written) = (0, 0);
         loop {
             let snapshot = context.lake.table(table).await?;
@@ -67,9 +71,10 @@ pub async fn optimize(context: &Context, names: &[String]) -> Result<(), JobErro
                 attempt_id: Uuid::new_v4().to_string(),
                 new_columns: vec![],
             };
-            match land(context, &snapshot, request, &mut tally).await? {
+            match land(context, &snapshot, request, tally).await? {
                 Landed::Yes => {
                     (merged, written) = counts;
+                    version = tally.versions.get(table.sql_name()).copied();
                     break;
                 }
                 Landed::PlanAgain => {}
@@ -77,15 +82,10 @@ pub async fn optimize(context: &Context, names: &[String]) -> Result<(), JobErro
         }
         results.push(json!({
             "table": table.sql_name(), "files_merged": merged, "files_written": written,
-            "conflicts": tally.conflicts, "version": tally.versions.get(table.sql_name()),
+            "conflicts": tally.conflicts - conflicts, "version": version,
         }));
     }
-    table_of(
-        context,
-        "optimized",
-        &["table", "files_merged", "files_written", "version"],
-        results,
-    )
+    Ok(results)
 }
 
 /// Partition values, and the one model of a file where it has only one.
@@ -193,14 +193,13 @@ fn sorted(snapshot: &TableSnapshot, rows: &RecordBatch) -> Result<RecordBatch, J
 /// Removes files that no version within the retention needs, and logs of versions before it.
 pub async fn vacuum(
     context: &Context,
-    retention_hours: u64,
+    retention: Duration,
     dry_run: bool,
-) -> Result<(), JobError> {
-    let retention = Duration::from_secs(retention_hours.saturating_mul(3600));
+) -> Result<Vec<Value>, JobError> {
     let mut results = vec![];
     for table in TableName::ALL {
         let snapshot = context.lake.table(table).await?;
-        let report = care::vacuum(&snapshot, retention, dry_run, true).await?;
+        let report = care::vacuum(&snapshot, retention, dry_run).await?;
         let log = care::trim_log(&snapshot, retention, dry_run).await?;
         let (files, log_files) = (report.files.len(), log.files.len());
         let removed = [report.files, log.files].concat();
@@ -214,24 +213,17 @@ pub async fn vacuum(
     results.push(json!({
         "table": "_almanac", "files": objects.len(), "log_files": 0, "bytes": swept.bytes, "removed": objects,
     }));
-    let title = if dry_run {
-        "would be removed"
-    } else {
-        "removed"
-    };
-    table_of(
-        context,
-        title,
-        &["table", "files", "log_files", "bytes"],
-        results,
-    )
+    Ok(results)
 }
 
-/// Shows a table's versions.
-pub async fn history(context: &Context, table: &str, limit: usize) -> Result<(), JobError> {
-    let table = tables(&[table.to_owned()])?[0];
+/// A table's newest versions.
+pub async fn history(
+    context: &Context,
+    table: TableName,
+    limit: usize,
+) -> Result<Vec<Value>, JobError> {
     let commits = context.lake.table(table).await?.history(limit).await?;
-    let rows = commits
+    Ok(commits
         .into_iter()
         .map(|commit| {
             let at = commit
@@ -247,21 +239,7 @@ pub async fn history(context: &Context, table: &str, limit: usize) -> Result<(),
                 "run_id": commit.run_id,
             })
         })
-        .collect();
-    table_of(
-        context,
-        table.sql_name(),
-        &[
-            "version",
-            "at",
-            "operation",
-            "files_added",
-            "files_removed",
-            "rows_added",
-            "run_id",
-        ],
-        rows,
-    )
+        .collect())
 }
 
 /// Deletes the forecasts of a range, paths and points.
@@ -286,16 +264,4 @@ pub async fn delete(
     let paths = delete_keys(context, TableName::Distributions, &keys, tally).await?;
     let points = delete_keys(context, TableName::PointForecasts, &keys, tally).await?;
     Ok(json!({"deleted": paths, "points_deleted": points}))
-}
-
-fn table_of(
-    context: &Context,
-    title: &str,
-    columns: &[&str],
-    rows: Vec<Value>,
-) -> Result<(), JobError> {
-    if context.settings.json {
-        return print_json(&json!({"result": rows}));
-    }
-    print(&titled(title, columns, &rows))
 }

@@ -75,7 +75,7 @@ pub enum Command {
     #[command(
         after_help = "Example:\n  almanac train --commodity Coffee --models naive,random_walk \\\n    --start 2020-01-01 --end 2020-12-31 --frequency quarterly --model-version v1.0"
     )]
-    Train(RangeArgs),
+    Train(TrainArgs),
     /// Forecast every date of a range with the models there are
     #[command(
         after_help = "Example:\n  almanac forecast --commodity Coffee --models random_walk \\\n    --start 2020-01-01 --end 2020-01-31 --model-version v1.0"
@@ -108,6 +108,11 @@ pub enum Command {
     /// Show a table's versions
     #[command(after_help = "Example:\n  almanac history distributions --limit 5")]
     History(HistoryArgs),
+    /// Say on which days the market is open or closed
+    #[command(
+        after_help = "Example:\n  almanac holidays days.csv\n\nThe file has the columns date and is_open, and calendar for a calendar other than the\nlake's. Days that it does not name stay as they are."
+    )]
+    Holidays(HolidaysArgs),
     /// Delete forecasts, whole keys, so that they can be made again
     #[command(
         after_help = "Example:\n  almanac delete --commodity Coffee --models random_walk \\\n    --start 2020-01-01 --end 2020-01-31 --model-version v1.0"
@@ -170,6 +175,13 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Arguments of `holidays`.
+#[derive(Debug, Args)]
+pub struct HolidaysArgs {
+    /// CSV of date,is_open
+    pub file: PathBuf,
+}
+
 /// Arguments of `models`.
 #[derive(Debug, Args)]
 pub struct ModelsArgs {
@@ -221,22 +233,47 @@ pub struct KeyArgs {
 #[derive(Debug, Clone, Args)]
 pub struct ShapeArgs {
     /// Sample paths of each forecast
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = Self::default().paths)]
     pub paths: usize,
     /// Days ahead, at most 14
-    #[arg(long, default_value_t = 14)]
+    #[arg(long, default_value_t = Self::default().horizon)]
     pub horizon: usize,
+}
+
+impl Default for ShapeArgs {
+    fn default() -> Self {
+        Self {
+            paths: 2000,
+            horizon: 14,
+        }
+    }
+}
+
+/// When a model is fitted anew.
+#[derive(Debug, Clone, Args)]
+pub struct CadenceArgs {
     /// How often models are refitted: daily, weekly, biweekly, monthly, quarterly, semiannually, annually
     #[arg(long, default_value = "monthly")]
     pub frequency: String,
 }
 
-/// Arguments of `train` and `forecast`.
+/// Arguments of `train`.
+#[derive(Debug, Clone, Args)]
+pub struct TrainArgs {
+    /// Which keys
+    #[command(flatten)]
+    pub keys: KeyArgs,
+    /// When
+    #[command(flatten)]
+    pub cadence: CadenceArgs,
+}
+
+/// Arguments of `forecast`.
 #[derive(Debug, Clone, Args)]
 pub struct RangeArgs {
     /// Which keys
     #[command(flatten)]
-    pub keys: KeyArgs,
+    pub train: TrainArgs,
     /// What is made
     #[command(flatten)]
     pub shape: ShapeArgs,
@@ -268,6 +305,9 @@ pub struct DailyArgs {
     /// What is made
     #[command(flatten)]
     pub shape: ShapeArgs,
+    /// When models are trained
+    #[command(flatten)]
+    pub cadence: CadenceArgs,
     /// The day [default: today, UTC]
     #[arg(long)]
     pub date: Option<String>,

@@ -1,7 +1,9 @@
 //! From a command line to the job that it asks for.
 
+mod care;
 mod daily;
 mod delete;
+mod holidays;
 mod ingest;
 mod init;
 mod models;
@@ -10,11 +12,10 @@ mod range;
 use crate::cli::{Cli, Command};
 use crate::context::Context;
 use crate::error::JobError;
-use crate::produce::Stages;
 use crate::report::{print, print_job};
 use crate::runs::Status;
 use crate::settings::{Given, Settings};
-use crate::{care, quickstart, sql, status};
+use crate::{quickstart, sql, status};
 
 /// Runs the command that was asked for.
 pub async fn run(cli: Cli) -> Result<Status, JobError> {
@@ -43,32 +44,8 @@ pub async fn run(cli: Cli) -> Result<Status, JobError> {
         Command::Init(args) => init::init(settings, args).await,
         Command::Ingest(args) => ingest::ingest_files(settings, args).await,
         Command::Models(args) => models::models(&settings, args.show.as_ref()),
-        Command::Train(args) => {
-            range::stages_of(
-                settings,
-                "train",
-                args,
-                Stages {
-                    train: true,
-                    forecast: false,
-                    actuals_before: 0,
-                },
-            )
-            .await
-        }
-        Command::Forecast(args) => {
-            range::stages_of(
-                settings,
-                "forecast",
-                args,
-                Stages {
-                    train: false,
-                    forecast: true,
-                    actuals_before: 0,
-                },
-            )
-            .await
-        }
+        Command::Train(args) => range::train(settings, args).await,
+        Command::Forecast(args) => range::forecast(settings, args).await,
         Command::Backfill(args) => range::backfill(settings, args).await,
         Command::Daily(args) => daily::daily_job(settings, args).await,
         Command::Status(args) => {
@@ -84,23 +61,10 @@ pub async fn run(cli: Cli) -> Result<Status, JobError> {
             sql::sql(&Context::open(settings).await?, &args.query, &args.as_of).await?;
             Ok(Status::Succeeded)
         }
-        Command::Optimize(args) => {
-            care::optimize(&Context::open(settings).await?, &args.tables).await?;
-            Ok(Status::Succeeded)
-        }
-        Command::Vacuum(args) => {
-            care::vacuum(
-                &Context::open(settings).await?,
-                args.retention_hours,
-                args.dry_run,
-            )
-            .await?;
-            Ok(Status::Succeeded)
-        }
-        Command::History(args) => {
-            care::history(&Context::open(settings).await?, &args.table, args.limit).await?;
-            Ok(Status::Succeeded)
-        }
+        Command::Optimize(args) => care::optimize(settings, args).await,
+        Command::Vacuum(args) => care::vacuum(settings, args).await,
+        Command::History(args) => care::history(settings, args).await,
+        Command::Holidays(args) => holidays::change(settings, args).await,
         Command::Delete(args) => delete::delete(settings, args).await,
     }
 }

@@ -64,18 +64,28 @@ pub async fn store_builtin(
         .into_iter()
         .map(|day| ((US_EXCHANGE.to_owned(), day), false))
         .collect();
-    for CalendarRow {
-        calendar,
-        day,
-        is_open,
-    } in overrides
-    {
-        days.insert((calendar, day), is_open);
-    }
+    days.extend(overrides.into_iter().map(keyed));
     change(lake, run_id, &days, |stored| {
         !stored.keys().any(|(calendar, _)| calendar == US_EXCHANGE)
     })
     .await
+}
+
+/// Puts days into the calendar, in one commit; the others stay as they are.
+///
+/// # Errors
+/// When the lake fails.
+pub async fn override_days(
+    lake: &Lake,
+    overrides: Vec<CalendarRow>,
+    run_id: &str,
+) -> Result<CalendarReport, IngestError> {
+    let days = overrides.into_iter().map(keyed).collect();
+    change(lake, run_id, &days, |_| true).await
+}
+
+fn keyed(row: CalendarRow) -> ((String, Day), bool) {
+    ((row.calendar, row.day), row.is_open)
 }
 
 /// The days on which a calendar is closed, sorted.

@@ -15,6 +15,7 @@ mod parquet_source;
 mod rejects;
 mod upsert;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ use incoming::{Arranged, Incoming};
 const DAYS_AHEAD: i64 = 367;
 
 /// Which files to take in, and how.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct IngestRequest {
     /// CSV or Parquet files; what they are is found from their content.
     pub files: Vec<PathBuf>,
@@ -48,8 +49,6 @@ pub struct IngestRequest {
     pub rejects: Option<PathBuf>,
     /// Commit the other rows when some are rejected.
     pub allow_rejects: bool,
-    /// The run, for the record.
-    pub run_id: String,
 }
 
 /// What an ingest did. `rows_read` is the sum of the four kinds of rows.
@@ -73,6 +72,9 @@ pub struct IngestReport {
     pub version: Option<u64>,
     /// The first thousand changed keys, in the order of the table; `changed` counts all.
     pub changed_keys: Vec<ChangedKey>,
+    /// The earliest day that was added or changed, by commodity.
+    #[serde(skip)]
+    pub touched: BTreeMap<String, Day>,
 }
 
 /// A key whose values changed: what was forecast from it rests on older input.
@@ -86,29 +88,50 @@ pub struct ChangedKey {
     pub date: String,
 }
 
-/// Takes files in, in one commit or not at all.
+/// Files that have been read and found good.
+pub struct Read {
+    rows: Arranged,
+    report: IngestReport,
+}
+
+/// Reads files and validates every row. Nothing is changed yet.
 ///
 /// # Errors
-/// When a file is unfit as a whole, when rows are rejected and the request is strict, or when the
-/// lake fails. Nothing is changed then.
-pub async fn ingest(lake: &Lake, request: &IngestRequest) -> Result<IngestReport, IngestError> {
+/// When a file is unfit as a whole, or when rows are rejected and the request is strict.
+pub async fn read(lake: &Lake, request: &IngestRequest) -> Result<Read, IngestError> {
     if request.files.is_empty() {
         return Err(IngestError::NoFiles);
     }
     let snapshot = lake.table(TableName::UnifiedData).await?;
     let (schema, layout, request) = (snapshot.schema(), snapshot.layout(), request.clone());
-    let run_id = request.run_id.clone();
-    let (rows, report) = tokio::task::spawn_blocking(move || {
+    tokio::task::spawn_blocking(move || {
         let mut incoming = Incoming::until(latest_day());
         for path in &request.files {
             read_file(path, &request, &schema, &mut incoming)?;
         }
         let rows = incoming.settle(layout);
         let report = report_rejects(&rows, &request)?;
-        Ok::<_, IngestError>((rows, report))
+        Ok(Read { rows, report })
     })
-    .await??;
-    store(lake, rows, report, &run_id).await
+    .await?
+}
+
+/// Stores what was read, in one commit or not at all.
+///
+/// # Errors
+/// When the lake fails. Nothing is changed then.
+pub async fn store(lake: &Lake, read: Read, run_id: &str) -> Result<IngestReport, IngestError> {
+    let done = upsert::upsert(lake, read.rows, run_id).await?;
+    Ok(IngestReport {
+        added: done.added,
+        changed: done.changed,
+        unchanged: done.unchanged,
+        new_columns: done.new_columns,
+        version: done.version,
+        changed_keys: done.changed_keys,
+        touched: done.touched,
+        ..read.report
+    })
 }
 
 /// Takes rows in that are known to be good: `date` DATE, `commodity` and, if need be, `region`
@@ -143,25 +166,7 @@ pub async fn ingest_rows(
         rows_read: rows.incoming.rows_read,
         ..IngestReport::default()
     };
-    store(lake, rows, report, run_id).await
-}
-
-async fn store(
-    lake: &Lake,
-    rows: Arranged,
-    report: IngestReport,
-    run_id: &str,
-) -> Result<IngestReport, IngestError> {
-    let done = upsert::upsert(lake, rows, run_id).await?;
-    Ok(IngestReport {
-        added: done.added,
-        changed: done.changed,
-        unchanged: done.unchanged,
-        new_columns: done.new_columns,
-        version: done.version,
-        changed_keys: done.changed_keys,
-        ..report
-    })
+    store(lake, Read { rows, report }, run_id).await
 }
 
 /// Lists the rejected rows, and ends a strict ingest that has any.

@@ -200,6 +200,11 @@ pub(crate) enum Landed {
 }
 
 impl Tally {
+    /// Notes a version that the run has made.
+    pub(crate) fn committed(&mut self, table: TableName, version: u64) {
+        self.versions.insert(table.sql_name().to_owned(), version);
+    }
+
     /// A run's before its work: what was read to understand the request is planning, too.
     pub(crate) fn of_request(context: &Context) -> Self {
         let since = Utc::now().timestamp_micros() - context.stamp.at_micros;

@@ -121,31 +121,57 @@ pub fn print_job(result: &Value, json: bool) -> Result<(), JobError> {
             print(&format!("  {label} {}", count(name)))?;
         }
     }
-    let failures = result["failures"].as_array().cloned().unwrap_or_default();
+    let failures = result["failures"].as_array().map_or(&[][..], Vec::as_slice);
     if !failures.is_empty() {
         const SHOWN: usize = 20;
-        let shown: Vec<Value> = failures.iter().take(SHOWN).cloned().collect();
-        print(&titled(
+        let folded = folded(failures);
+        print(&failures_table(
             "failures",
-            &[
-                "stage",
-                "commodity",
-                "model_name",
-                "date",
-                "error_class",
-                "message",
-            ],
-            &shown,
+            &folded[..folded.len().min(SHOWN)],
         ))?;
-        if failures.len() > SHOWN {
+        if folded.len() > SHOWN {
             print(&format!(
-                "… and {} more: `almanac status {}`",
-                failures.len() - SHOWN,
+                "… and {} more lines: `almanac status {}`",
+                folded.len() - SHOWN,
                 result["run_id"].as_str().unwrap_or_default()
             ))?;
         }
     }
     Ok(())
+}
+
+/// Failures as a titled table.
+pub fn failures_table(title: &str, failures: &[Value]) -> String {
+    let columns = [
+        "stage",
+        "commodity",
+        "model_name",
+        "date",
+        "error_class",
+        "message",
+    ];
+    titled(title, &columns, failures)
+}
+
+/// Failures of one unit after another that differ in their dates only, as one line: the dates from
+/// the first to the last, how many they are, and what the first one said.
+pub fn folded(failures: &[Value]) -> Vec<Value> {
+    let alike = |a: &Value, b: &Value| {
+        let columns = ["run_id", "stage", "commodity", "model_name", "error_class"];
+        columns.iter().all(|column| a[*column] == b[*column])
+    };
+    failures
+        .chunk_by(alike)
+        .map(|chunk| {
+            let mut line = chunk[0].clone();
+            let dates = || chunk.iter().filter_map(|failure| failure["date"].as_str());
+            if let (true, Some(first), Some(last)) = (chunk.len() > 1, dates().min(), dates().max())
+            {
+                line["date"] = format!("{first} … {last} ({} dates)", chunk.len()).into();
+            }
+            line
+        })
+        .collect()
 }
 
 /// A bar on standard error that counts slices; silent when that is no terminal.
@@ -194,5 +220,28 @@ impl Bar {
 impl Progress for Bar {
     fn slice_done(&self) {
         self.bar.inc(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn failures_that_differ_in_their_dates_only_are_one_line() {
+        let failure = |model: &str, date: &str, class: &str| json!({"stage": "forecast", "model_name": model, "date": date, "error_class": class, "message": date});
+        let all = [
+            failure("a", "2024-01-02", "stale"),
+            failure("a", "2024-01-03", "stale"),
+            failure("a", "2024-01-05", "stale"),
+            failure("a", "2024-01-06", "domain"),
+            failure("b", "2024-01-07", "domain"),
+        ];
+        let mut first = all[0].clone();
+        first["date"] = json!("2024-01-02 … 2024-01-05 (3 dates)");
+        assert_eq!(folded(&all), [first, all[3].clone(), all[4].clone()]);
+        assert!(folded(&[]).is_empty());
     }
 }

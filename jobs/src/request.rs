@@ -8,7 +8,7 @@ use almanac_planner::present::{KeyRange, active_models, commodities, regions};
 use almanac_udfs::forecasters::{Day, Frequency, date, nearest};
 use almanac_udfs::spec::{ModelSpec, Regions};
 
-use crate::cli::{SelectionArgs, ShapeArgs};
+use crate::cli::{CadenceArgs, SelectionArgs, ShapeArgs};
 use crate::context::{Context, Rows};
 use crate::error::JobError;
 use crate::produce::Production;
@@ -24,6 +24,7 @@ const HORIZON: usize = almanac_udfs::forecast::HORIZON;
 pub async fn production(
     context: &Context,
     selection: &SelectionArgs,
+    cadence: &CadenceArgs,
     shape: &ShapeArgs,
     (start, end): (Day, Day),
 ) -> Result<Production, JobError> {
@@ -40,13 +41,13 @@ pub async fn production(
             format!("1 to {HORIZON}: the tables have that many days"),
         ));
     }
-    let frequency: Frequency = shape.frequency.parse().map_err(|_| {
+    let frequency: Frequency = cadence.frequency.parse().map_err(|_| {
         let known = Frequency::ALL.map(Frequency::name);
-        let hint = nearest(&shape.frequency, known.into_iter()).map_or_else(
+        let hint = nearest(&cadence.frequency, known.into_iter()).map_or_else(
             || format!("one of {}", known.join(", ")),
             |name| format!("did you mean `{name}`?"),
         );
-        JobError::user(format!("no frequency `{}`", shape.frequency), hint)
+        JobError::user(format!("no frequency `{}`", cadence.frequency), hint)
     })?;
     check_version(&selection.model_version)?;
     let chosen = chosen_commodities(context, &selection.commodity).await?;

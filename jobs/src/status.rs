@@ -1,9 +1,10 @@
 //! Runs, failures and coverage.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use almanac_delta::open_run::OpenRun;
-use almanac_udfs::forecasters::date;
+use almanac_planner::present::KeyRange;
+use almanac_udfs::forecasters::{Day, date};
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ use crate::context::Context;
 use crate::coverage::{coverage, gaps_in_words};
 use crate::error::JobError;
 use crate::produce::actuals;
-use crate::report::{print, print_json, titled};
+use crate::report::{failures_table, folded, print, print_json, titled};
 use crate::request::known_commodities;
 use crate::sql::quoted;
 use crate::stale::StaleKey;
@@ -93,18 +94,7 @@ pub async fn status(context: &Context, run: Option<&str>) -> Result<(), JobError
         }
     }
     if !failures.is_empty() {
-        print(&titled(
-            "\nfailures",
-            &[
-                "stage",
-                "commodity",
-                "model_name",
-                "date",
-                "error_class",
-                "message",
-            ],
-            &failures,
-        ))?;
+        print(&failures_table("\nfailures", &folded(&failures)))?;
     }
     if run.is_none() {
         let told = |line: &Value| {
@@ -134,19 +124,8 @@ pub async fn status(context: &Context, run: Option<&str>) -> Result<(), JobError
 
 /// Prints the keys that rest on older input.
 pub async fn stale_keys(context: &Context) -> Result<(), JobError> {
-    let mut found: Vec<Value> = vec![];
-    for range in sql::versions(context).await? {
-        let stale = stale::stale(context, &range).await?;
-        found.extend(stale.models.iter().map(|stale| stale_key("model", stale)));
-        found.extend(
-            stale
-                .forecasts
-                .iter()
-                .map(|stale| stale_key("forecast", stale)),
-        );
-    }
-    let actuals = actuals::stale(context).await?;
-    found.extend(actuals.iter().map(|stale| stale_key("actuals", stale)));
+    let ranges = sql::versions(context).await?;
+    let found = stale_of(context, &ranges).await?;
     if context.settings.json {
         return print_json(&json!({"stale": found}));
     }
@@ -159,6 +138,41 @@ pub async fn stale_keys(context: &Context) -> Result<(), JobError> {
         &found,
     ))?;
     print("\nmake them again with `almanac backfill … --revise` over their dates")
+}
+
+/// The keys that rest on older input, of series that changed: on this day and later.
+pub async fn stale_since(
+    context: &Context,
+    touched: &BTreeMap<String, Day>,
+) -> Result<Vec<Value>, JobError> {
+    let Some(first) = touched.values().min() else {
+        return Ok(vec![]);
+    };
+    let mut ranges = sql::versions(context).await?;
+    for range in &mut ranges {
+        range.commodities.retain(|name| touched.contains_key(name));
+        // A day is seen by what starts after it.
+        range.start = range.start.max(first + 1);
+    }
+    ranges.retain(|range| !range.commodities.is_empty() && range.start <= range.end);
+    stale_of(context, &ranges).await
+}
+
+async fn stale_of(context: &Context, ranges: &[KeyRange]) -> Result<Vec<Value>, JobError> {
+    let mut found: Vec<Value> = vec![];
+    for range in ranges {
+        let stale = stale::stale(context, range).await?;
+        found.extend(stale.models.iter().map(|stale| stale_key("model", stale)));
+        found.extend(
+            stale
+                .forecasts
+                .iter()
+                .map(|stale| stale_key("forecast", stale)),
+        );
+    }
+    let actuals = actuals::stale(context).await?;
+    found.extend(actuals.iter().map(|stale| stale_key("actuals", stale)));
+    Ok(found)
 }
 
 fn stale_key(kind: &str, stale: &StaleKey) -> Value {

@@ -125,25 +125,19 @@ async fn vacuum_keeps_live_and_young_files_and_removes_old_orphans() {
         .clone();
     place.commit(table, &[], vec![gone]).await;
 
-    let dry = vacuum(&pinned, WEEK, true, true).await.unwrap();
+    let dry = vacuum(&pinned, WEEK, true).await.unwrap();
     assert_eq!(dry.files, [long_replaced.clone(), orphan.clone()]);
     assert_eq!((dry.bytes, dry.kept_young, dry.dry_run), (8, 1, true));
     assert!(place.exists(&orphan));
 
-    let done = vacuum(&pinned, WEEK, false, true).await.unwrap();
+    let done = vacuum(&pinned, WEEK, false).await.unwrap();
     assert_eq!(done.files, dry.files);
     assert!(!place.exists(&orphan) && !place.exists(&long_replaced));
     assert!(place.exists(&live) && place.exists(&young) && place.exists(&replaced));
     assert!(place.exists("silver/unified_data/_delta_log/00000000000000000000.json"));
     assert!(place.exists("_almanac/lake.json"));
     assert_eq!(place.lake.table(table).await.unwrap().version(), 3);
-    assert!(
-        vacuum(&pinned, WEEK, false, true)
-            .await
-            .unwrap()
-            .files
-            .is_empty()
-    );
+    assert!(vacuum(&pinned, WEEK, false).await.unwrap().files.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,13 +147,7 @@ async fn vacuum_sees_files_committed_after_the_snapshot_it_was_given() {
     let pinned = place.lake.table(table).await.unwrap();
     place.write(&data("late"), b"data", 30 * DAY);
     place.commit(table, &[&data("late")], vec![]).await;
-    assert!(
-        vacuum(&pinned, WEEK, false, true)
-            .await
-            .unwrap()
-            .files
-            .is_empty()
-    );
+    assert!(vacuum(&pinned, WEEK, false).await.unwrap().files.is_empty());
     assert!(place.exists(&data("late")));
 }
 
@@ -168,7 +156,7 @@ async fn a_short_retention_needs_the_check_turned_off() {
     let place = Place::new().await;
     let table = place.lake.table(TableName::UnifiedData).await.unwrap();
     place.write(&data("orphan"), b"data", DAY);
-    let error = vacuum(&table, DAY, false, true).await.unwrap_err();
+    let error = vacuum(&table, DAY, false).await.unwrap_err();
     assert!(
         matches!(
             error,
@@ -181,7 +169,7 @@ async fn a_short_retention_needs_the_check_turned_off() {
     );
     assert!(error.hint().unwrap().contains("168 hours"));
     assert!(place.exists(&data("orphan")));
-    let report = vacuum(&table, Duration::ZERO, false, false).await.unwrap();
+    let report = remove(&table, Duration::ZERO, false).await.unwrap();
     assert_eq!(report.files, [data("orphan")]);
 }
 

@@ -265,6 +265,13 @@ impl ParquetFile {
     }
 
     fn add(&mut self, columns: &[Values], rows: usize) -> parquet::errors::Result<()> {
+        let fits =
+            |values: &Values| !matches!(values, Values::Each(values) if values.len() != rows);
+        if columns.len() != self.schema.fields().len() || !columns.iter().all(fits) {
+            return Err(parquet::errors::ParquetError::General(format!(
+                "the columns of {rows} rows do not fit the file"
+            )));
+        }
         if self
             .group
             .as_ref()

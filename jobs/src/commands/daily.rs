@@ -18,8 +18,14 @@ pub async fn daily_job(settings: Settings, args: DailyArgs) -> Result<Status, Jo
         .as_deref()
         .map_or_else(|| Ok(today()), parse_date)?;
     let context = Context::open(settings).await?;
-    let production =
-        request::production(&context, &args.selection, &args.shape, (day, day)).await?;
+    let production = request::production(
+        &context,
+        &args.selection,
+        &args.cadence,
+        &args.shape,
+        (day, day),
+    )
+    .await?;
     let (run, mut tally) = Run::begin(&context, "daily", arguments(&production)?).await?;
     let done = async {
         daily::run(&context, &production, args.allow_stale, &mut tally).await?;

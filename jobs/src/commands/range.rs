@@ -6,7 +6,7 @@ use almanac_delta::manifest::UnitKey;
 use almanac_delta::tables::job_failures::{STAGE_FORECAST, STAGE_FRESHNESS};
 use serde_json::Value;
 
-use crate::cli::{BackfillArgs, RangeArgs};
+use crate::cli::{BackfillArgs, RangeArgs, ShapeArgs, TrainArgs};
 use crate::context::{Context, Rows, parse_date};
 use crate::error::JobError;
 use crate::produce::{self, Only, Production, Stages};
@@ -15,15 +15,35 @@ use crate::runs::{Run, Status};
 use crate::settings::Settings;
 use crate::{request, sql};
 
-/// `train` and `forecast`: some stages of a range.
-pub async fn stages_of(
+/// Trains what is due.
+pub async fn train(settings: Settings, args: TrainArgs) -> Result<Status, JobError> {
+    let stages = Stages {
+        train: true,
+        forecast: false,
+        actuals_before: 0,
+    };
+    stages_of(settings, "train", &args, &ShapeArgs::default(), stages).await
+}
+
+/// Forecasts with the models there are.
+pub async fn forecast(settings: Settings, args: RangeArgs) -> Result<Status, JobError> {
+    let stages = Stages {
+        train: false,
+        forecast: true,
+        actuals_before: 0,
+    };
+    stages_of(settings, "forecast", &args.train, &args.shape, stages).await
+}
+
+async fn stages_of(
     settings: Settings,
     command: &'static str,
-    args: RangeArgs,
+    args: &TrainArgs,
+    shape: &ShapeArgs,
     stages: Stages,
 ) -> Result<Status, JobError> {
     let context = Context::open(settings).await?;
-    let production = of_range(&context, &args).await?;
+    let production = of_range(&context, args, shape).await?;
     let (run, mut tally) = Run::begin(&context, command, arguments(&production)?).await?;
     let outcome = produce::run(&context, &production, stages, &Only::Missing, &mut tally).await;
     let (result, status) = run.end(&context, tally, outcome).await?;
@@ -34,7 +54,7 @@ pub async fn stages_of(
 /// Trains, then forecasts, what is missing, what failed, or what rests on older input.
 pub async fn backfill(settings: Settings, args: BackfillArgs) -> Result<Status, JobError> {
     let context = Context::open(settings).await?;
-    let production = of_range(&context, &args.range).await?;
+    let production = of_range(&context, &args.range.train, &args.range.shape).await?;
     if args.dry_run {
         let dry = produce::dry_run(&context, &production).await?;
         let result =
@@ -79,9 +99,13 @@ pub async fn backfill(settings: Settings, args: BackfillArgs) -> Result<Status, 
     Ok(status)
 }
 
-async fn of_range(context: &Context, args: &RangeArgs) -> Result<Production, JobError> {
+async fn of_range(
+    context: &Context,
+    args: &TrainArgs,
+    shape: &ShapeArgs,
+) -> Result<Production, JobError> {
     let range = (parse_date(&args.keys.start)?, parse_date(&args.keys.end)?);
-    request::production(context, &args.keys.selection, &args.shape, range).await
+    request::production(context, &args.keys.selection, &args.cadence, shape, range).await
 }
 
 /// What `job_runs` says was asked for.

@@ -14,6 +14,10 @@ use parquet::arrow::ArrowWriter;
 use super::*;
 
 /// A folder with a lake in it, and files to ingest.
+async fn ingest(lake: &Lake, request: &IngestRequest) -> Result<IngestReport, IngestError> {
+    store(lake, read(lake, request).await?, "run").await
+}
+
 struct Place {
     folder: tempfile::TempDir,
     lake: Lake,
@@ -43,7 +47,6 @@ impl Place {
         IngestRequest {
             files: vec![self.path(name)],
             rejects: Some(self.path("rejects.csv")),
-            run_id: "run".to_owned(),
             ..IngestRequest::default()
         }
     }

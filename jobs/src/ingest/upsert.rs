@@ -48,6 +48,8 @@ pub(super) struct Upserted {
     pub(super) new_columns: Vec<String>,
     /// `None` if there was nothing to commit.
     pub(super) version: Option<u64>,
+    /// The earliest day that was added or changed, by commodity.
+    pub(super) touched: BTreeMap<String, Day>,
 }
 
 /// What became of one partition, on top of the files named. It holds as long as those are still
@@ -60,6 +62,8 @@ struct Merged {
     changed: u64,
     unchanged: u64,
     changed_keys: Vec<ChangedKey>,
+    /// By commodity: the earliest day that is added or changed.
+    touched: BTreeMap<u32, Day>,
 }
 
 impl Merged {
@@ -124,6 +128,11 @@ pub(super) async fn upsert(
                     .collect()
             }),
             version,
+            touched: done
+                .iter()
+                .flat_map(|merged| &merged.touched)
+                .map(|(id, day)| (rows.incoming.commodity_names.text(*id).to_owned(), *day))
+                .collect(),
         });
     }
     Err(IngestError::Busy {
@@ -438,6 +447,7 @@ impl Merge<'_> {
             changed: 0,
             unchanged: 0,
             changed_keys: vec![],
+            touched: BTreeMap::new(),
         };
         let columns: Vec<(&Column, Option<&ArrayRef>)> = self
             .incoming
@@ -453,12 +463,18 @@ impl Merge<'_> {
                 .all(|(column, stored)| self.is_equal(column, *stored, pair))
             {
                 merged.unchanged += 1;
+                continue;
             } else {
                 merged.changed += 1;
                 if merged.changed_keys.len() < NAMED_KEYS {
                     merged.changed_keys.push(self.key(pair.incoming));
                 }
             }
+            let row = pair.incoming as usize;
+            let day = self.incoming.dates[row];
+            let earliest = merged.touched.entry(self.incoming.commodities[row]);
+            let earliest = earliest.or_insert(day);
+            *earliest = day.min(*earliest);
         }
         merged
     }

@@ -1,0 +1,97 @@
+//! `optimize`, `vacuum` and `history`: table care.
+
+use std::time::Duration;
+
+use almanac_delta::care::check_retention;
+use serde_json::{Value, json};
+
+use crate::care;
+use crate::cli::{HistoryArgs, OptimizeArgs, VacuumArgs};
+use crate::context::Context;
+use crate::error::JobError;
+use crate::produce::Tally;
+use crate::report::{print, print_json, titled};
+use crate::runs::{Run, Status};
+use crate::settings::Settings;
+
+/// Merges small files.
+pub async fn optimize(settings: Settings, args: OptimizeArgs) -> Result<Status, JobError> {
+    let context = Context::open(settings).await?;
+    let tables = care::tables(&args.tables)?;
+    let names: Vec<&str> = tables.iter().map(|table| table.sql_name()).collect();
+    let (run, mut tally) = Run::begin(&context, "optimize", json!({"tables": names})).await?;
+    let optimized = care::optimize(&context, &tables, &mut tally).await;
+    let columns = ["table", "files_merged", "files_written", "version"];
+    ended(&context, run, tally, optimized, "optimized", &columns).await
+}
+
+/// Removes what nothing needs any more.
+pub async fn vacuum(settings: Settings, args: VacuumArgs) -> Result<Status, JobError> {
+    let context = Context::open(settings).await?;
+    let columns = ["table", "files", "log_files", "bytes"];
+    let retention = Duration::from_secs(args.retention_hours.saturating_mul(3600));
+    check_retention(retention)?;
+    if args.dry_run {
+        let found = care::vacuum(&context, retention, true).await?;
+        return shown(&context, json!({}), "would be removed", &columns, found);
+    }
+    let arguments = json!({"retention_hours": args.retention_hours});
+    let (run, tally) = Run::begin(&context, "vacuum", arguments).await?;
+    let removed = care::vacuum(&context, retention, false).await;
+    ended(&context, run, tally, removed, "removed", &columns).await
+}
+
+/// Shows a table's versions.
+pub async fn history(settings: Settings, args: HistoryArgs) -> Result<Status, JobError> {
+    let context = Context::open(settings).await?;
+    let table = care::tables(&[args.table])?[0];
+    let versions = care::history(&context, table, args.limit).await?;
+    let columns = [
+        "version",
+        "at",
+        "operation",
+        "files_added",
+        "files_removed",
+        "rows_added",
+        "run_id",
+    ];
+    shown(&context, json!({}), table.sql_name(), &columns, versions)
+}
+
+async fn ended(
+    context: &Context,
+    run: Run,
+    tally: Tally,
+    done: Result<Vec<Value>, JobError>,
+    title: &str,
+    columns: &[&str],
+) -> Result<Status, JobError> {
+    let (outcome, rows) = match done {
+        Ok(rows) => (Ok(()), rows),
+        Err(error) => (Err(error), vec![]),
+    };
+    let (summary, _) = run.end(context, tally, outcome).await?;
+    shown(
+        context,
+        json!({"run_id": summary["run_id"]}),
+        title,
+        columns,
+        rows,
+    )
+}
+
+fn shown(
+    context: &Context,
+    mut result: Value,
+    title: &str,
+    columns: &[&str],
+    rows: Vec<Value>,
+) -> Result<Status, JobError> {
+    if context.settings.json {
+        result["result"] = json!(rows);
+        print_json(&result)?;
+    } else {
+        print(&titled(title, columns, &rows))?;
+    }
+    Ok(Status::Succeeded)
+}
