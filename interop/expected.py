@@ -114,7 +114,7 @@ JOB_RUNS = Table(
         **_columns(
             long="trained train_skipped train_failed forecasts forecast_skipped forecast_failed"
         ),
-        **_columns(string="engine code_version data_versions table_versions message"),
+        **_columns(string="counts engine code_version data_versions table_versions message"),
     },
     keys=("run_id",),
 )

@@ -450,7 +450,8 @@ fn a_data_file_that_is_gone_is_named_and_other_series_are_not_concerned() {
     ] {
         let (error, hint) = output.refusal();
         assert!(
-            error.contains(&gone) && hint.contains("copy"),
+            error.contains(&format!("`{}`", lake.root().join(&gone).display()))
+                && hint.contains("copy"),
             "{}: {error} {hint}",
             output.line
         );

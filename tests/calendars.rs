@@ -92,13 +92,30 @@ fn holidays_can_be_given_later_and_hold_for_what_is_made_then() {
         (Some(2), Some(2))
     );
     assert_eq!(july(&lake), before, "what is there stays");
-    let model = REQUEST.split_once("--commodity").unwrap().1;
-    let model = model.split("--frequency").next().unwrap();
-    lake.run(&format!(
-        "delete --commodity {model} --model-version v1 --start 2021-07-01 --end 2021-07-01"
-    ))
-    .expect(0);
+    let named: Vec<_> = report["stale"]["keys"].as_array().unwrap().iter().collect();
+    let stale = lake.run("--json status --stale").expect(0).json();
+    assert_eq!(
+        named,
+        stale["stale"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .collect::<Vec<_>>()
+    );
+    assert!(
+        named.len() == 2
+            && named
+                .iter()
+                .all(|key| key["kind"] == "forecast" && key["date"] == "2021-07-01"),
+        "{named:?}"
+    );
+    let revised = lake.job(&format!(
+        "{REQUEST} --start 2021-07-01 --end 2021-07-01 --revise"
+    ));
+    assert_eq!(revised.forecasts(), [2, 0, 0], "{revised:?}");
     assert_eq!(july(&lake), vec![vec![3, 4, 7, 10, 11]; before.len()]);
+    let stale = lake.run("--json status --stale").expect(0).json();
+    assert_eq!(stale["stale"].as_array().unwrap().len(), 0, "{stale}");
     let again = lake
         .run(&format!("--json holidays {file}"))
         .expect(0)

@@ -240,6 +240,27 @@ fn an_ingest_names_the_keys_that_rest_on_older_input() {
 }
 
 #[test]
+fn a_model_that_is_trained_later_makes_the_forecasts_that_it_should_have_served_stale() {
+    let lake = TestLake::of(&market());
+    lake.job(&format!("backfill {ARGUMENTS} {RANGE} --paths 50"));
+    let train = ARGUMENTS.to_owned() + " --start 2021-06-16 --end 2021-06-16";
+    let train = train.replace("--frequency monthly", "--frequency daily");
+    assert_eq!(lake.job(&format!("train {train}")).trained(), [2, 0, 0]);
+    let wanted: BTreeSet<_> = keys(
+        &["Coffee"],
+        &["naive", "random_walk"],
+        days("2021-06-16", "2021-06-20"),
+    )
+    .into_iter()
+    .map(|key| ("forecast".to_owned(), key))
+    .collect();
+    assert_eq!(stale(&lake), wanted);
+    let report = lake.job(&format!("backfill {ARGUMENTS} {RANGE} --paths 50 --revise"));
+    assert_eq!(report.forecasts(), [10, 18, 0], "{report:?}");
+    assert_eq!(stale(&lake), BTreeSet::new());
+}
+
+#[test]
 fn ingesting_the_same_rows_again_makes_nothing_stale() {
     let lake = TestLake::of(&market());
     lake.job(&format!("backfill {ARGUMENTS} {RANGE} --paths 50"));

@@ -279,6 +279,15 @@ fn the_run_of_every_command_that_writes_can_be_asked_for() {
             [&json!(kind), &json!("succeeded")],
             "{row}"
         );
+        assert_eq!(result["command"], *kind);
+        let read = row["data_versions"].as_str().unwrap();
+        assert!(kind == "holidays" || read.contains("["), "{line}: {read}");
+        let counts = row["counts"].as_str().unwrap();
+        let counts: Value = serde_json::from_str(counts).unwrap();
+        for (name, count) in counts.as_object().unwrap() {
+            assert!(count.is_u64(), "{line}: {name} of {counts}");
+        }
+        assert!(counts.as_object().unwrap().len() > 1, "{line}: {counts}");
         let versions = row["table_versions"].as_str().unwrap();
         let versions: Value = serde_json::from_str(versions).unwrap();
         if let Some(table) = table {
@@ -450,6 +459,26 @@ fn a_stored_forecast_can_be_made_again_in_sql() {
 }
 
 #[test]
+fn quantiles_of_stored_paths_are_those_of_the_point_forecasts() {
+    let lake = lake();
+    let found = lake.sql(
+        "SELECT count(*) AS keys, sum(CASE WHEN p.q05 = d.q05 AND p.upper_95 = d.upper THEN 1 ELSE 0 END) AS equal
+         FROM point_forecasts p JOIN (
+             SELECT commodity, model_name, forecast_start_date, path_quantile(day_3, 0.05) AS q05,
+                    path_quantile(day_3, 0.975) AS upper
+             FROM distributions WHERE NOT is_actuals GROUP BY commodity, model_name, forecast_start_date) d
+         ON p.commodity = d.commodity AND p.model_name = d.model_name
+            AND p.forecast_start_date = d.forecast_start_date
+         WHERE p.day_ahead = 3",
+    );
+    assert_eq!(found, [json!({"keys": 40, "equal": 40})]);
+    let (error, _) = lake
+        .sql_with("SELECT path_quantile(day_1, 1.5) FROM distributions", &[])
+        .refusal();
+    assert!(error.contains("1.5"), "{error}");
+}
+
+#[test]
 fn an_origin_that_cannot_be_drawn_says_why() {
     let lake = lake();
     let query = |origin: &str| {
@@ -501,6 +530,14 @@ fn sql_refuses_writes_and_names_what_is_wrong() {
     ] {
         let (error, _) = lake.sql_with(query, &[]).refusal();
         assert!(!error.is_empty());
+    }
+    for (query, advice) in [
+        ("DROP TABLE forecast.distributions", "only read"),
+        ("SELECT no_such_column FROM forecast.job_runs", "DESCRIBE"),
+        ("SELECT * FROM forecast.no_such_table", "tables:"),
+    ] {
+        let (error, hint) = lake.sql_with(query, &[]).refusal();
+        assert!(hint.contains(advice), "{query}: {error} {hint}");
     }
     let (error, hint) = lake
         .sql_with("SELECT * FROM forecast.distribution", &[])

@@ -177,16 +177,18 @@ impl DeltaError {
     pub fn missing_file(error: &(dyn StdError + 'static)) -> Option<Self> {
         let mut cause = Some(error);
         while let Some(error) = cause {
-            if let Some(object_store::Error::NotFound { path, .. }) = error.downcast_ref() {
-                return Some(Self::FileMissing { path: path.clone() });
-            }
             // The scan reads a file's footer first, and hands that error on as text alone
             // (datafusion-datasource-parquet, `ParquetFileReader::get_metadata`).
-            if let Some(ParquetError::General(text)) = error.downcast_ref()
-                && let Some((_, rest)) = text.split_once("Failed to fetch metadata for file ")
-                && let Some((path, reason)) = rest.split_once(": ")
-                && reason.contains(" not found: ")
-            {
+            let told = match (error.downcast_ref(), error.downcast_ref()) {
+                (Some(object_store::Error::NotFound { .. }), _) => Some(error.to_string()),
+                (_, Some(ParquetError::General(text))) => Some(text.clone()),
+                _ => None,
+            };
+            let path = told.as_deref().and_then(|text| {
+                let (_, rest) = text.split_once("Object at location ")?;
+                Some(rest.split_once(" not found: ")?.0)
+            });
+            if let Some(path) = path {
                 let path = path.to_owned();
                 return Some(Self::FileMissing { path });
             }

@@ -49,6 +49,7 @@ pub async fn optimize(
         let (mut merged, mut written) = (0, 0);
         loop {
             let snapshot = context.lake.table(table).await?;
+            tally.read(table, snapshot.version());
             let bins = bins(&snapshot);
             if bins.is_empty() {
                 break;
@@ -195,10 +196,12 @@ pub async fn vacuum(
     context: &Context,
     retention: Duration,
     dry_run: bool,
+    tally: &mut Tally,
 ) -> Result<Vec<Value>, JobError> {
     let mut results = vec![];
     for table in TableName::ALL {
         let snapshot = context.lake.table(table).await?;
+        tally.read(table, snapshot.version());
         let report = care::vacuum(&snapshot, retention, dry_run).await?;
         let log = care::trim_log(&snapshot, retention, dry_run).await?;
         let (files, log_files) = (report.files.len(), log.files.len());

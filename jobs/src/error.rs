@@ -41,6 +41,17 @@ impl JobError {
         }
     }
 
+    /// The same error, with what had been done before it.
+    pub fn after(self, done: String) -> Self {
+        match self {
+            Self::User { message, hint } => Self::User {
+                message: format!("{done}: {message}"),
+                hint,
+            },
+            Self::Ours { message } => Self::ours(format!("{done}: {message}")),
+        }
+    }
+
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -68,6 +68,9 @@ pub struct IngestReport {
     pub rejects_file: Option<PathBuf>,
     /// Columns the table gained.
     pub new_columns: Vec<String>,
+    /// Version that the rows were merged with.
+    #[serde(skip)]
+    pub read: u64,
     /// Version that the commit made; `None` if there was nothing to commit.
     pub version: Option<u64>,
     /// The first thousand changed keys, in the order of the table; `changed` counts all.
@@ -127,6 +130,7 @@ pub async fn store(lake: &Lake, read: Read, run_id: &str) -> Result<IngestReport
         changed: done.changed,
         unchanged: done.unchanged,
         new_columns: done.new_columns,
+        read: done.read,
         version: done.version,
         changed_keys: done.changed_keys,
         touched: done.touched,

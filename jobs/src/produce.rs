@@ -156,6 +156,9 @@ pub struct Tally {
     /// All versions read, by table.
     #[serde(skip)]
     pub versions_read: BTreeMap<String, BTreeSet<u64>>,
+    /// What a command that makes no models or forecasts did, for the record.
+    #[serde(skip)]
+    pub counts: serde_json::Map<String, serde_json::Value>,
     /// Seconds spent planning.
     #[serde(skip)]
     pub planning_seconds: f64,
@@ -203,6 +206,36 @@ impl Tally {
     /// Notes a version that the run has made.
     pub(crate) fn committed(&mut self, table: TableName, version: u64) {
         self.versions.insert(table.sql_name().to_owned(), version);
+    }
+
+    /// Notes a version that the run has read.
+    pub(crate) fn read(&mut self, table: TableName, version: u64) {
+        let table = table.sql_name().to_owned();
+        self.versions_read.entry(table).or_default().insert(version);
+    }
+
+    /// What the run did beside models and forecasts.
+    pub(crate) fn other_counts(&self) -> serde_json::Value {
+        let mut counts = self.counts.clone();
+        for (name, count) in [
+            ("actuals", self.actuals),
+            ("points_rebuilt", self.points_rebuilt),
+            ("revised", self.revised),
+            ("conflicts", self.conflicts),
+        ] {
+            if count > 0 {
+                counts.insert(name.to_owned(), count.into());
+            }
+        }
+        counts.into()
+    }
+
+    /// Notes numbers of a result for the record.
+    pub(crate) fn count(&mut self, result: &serde_json::Value, names: &[&str]) {
+        for name in names {
+            self.counts
+                .insert((*name).to_owned(), result[*name].clone());
+        }
     }
 
     /// A run's before its work: what was read to understand the request is planning, too.
@@ -515,7 +548,7 @@ pub(crate) async fn land(
                 run_id = context.stamp.run_id,
                 "committed"
             );
-            tally.versions.insert(table.sql_name().to_owned(), version);
+            tally.committed(table, version);
             tally.lost_in_a_row = 0;
             Ok(Landed::Yes)
         }
@@ -555,9 +588,7 @@ pub(crate) async fn forget(context: &Context, slices: &[String]) {
 /// Records the versions that a run rests on.
 pub(crate) fn pin(tally: &mut Tally, snapshots: &[&TableSnapshot]) {
     for snapshot in snapshots {
-        let table = snapshot.name().sql_name().to_owned();
-        let versions = tally.versions_read.entry(table).or_default();
-        versions.insert(snapshot.version());
+        tally.read(snapshot.name(), snapshot.version());
     }
 }
 

@@ -81,6 +81,14 @@ pub fn titled(title: &str, columns: &[&str], rows: &[Value]) -> String {
     format!("{title}\n{}", aligned(columns, &rows))
 }
 
+/// A run's summary with a command's own result laid over it.
+pub fn merged(mut summary: Value, own: Value) -> Value {
+    if let (Value::Object(summary), Value::Object(own)) = (&mut summary, own) {
+        summary.extend(own);
+    }
+    summary
+}
+
 /// A JSON object on one line.
 pub fn print_json(value: &Value) -> Result<(), JobError> {
     print(&value.to_string())

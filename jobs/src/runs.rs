@@ -161,6 +161,7 @@ impl Run {
             (job_runs::FORECASTS, count(tally.forecasts)),
             (job_runs::FORECAST_SKIPPED, count(tally.forecast_skipped)),
             (job_runs::FORECAST_FAILED, count(tally.forecast_failed)),
+            (job_runs::COUNTS, text(tally.other_counts().to_string())),
             (job_runs::ENGINE, text(context.engine.name())),
             (job_runs::CODE_VERSION, text(PROGRAM.to_owned())),
             (

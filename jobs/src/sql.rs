@@ -56,16 +56,32 @@ pub async fn rows(
     let found = context.engine.sql(query, tables, &[LATEST_FORECASTS]).await;
     found.map_err(|error| match error {
         almanac_executor::EngineError::Query(error)
-            if !matches!(error.find_root(), datafusion::error::DataFusionError::ResourcesExhausted(_)) =>
+            if !matches!(
+                error.find_root(),
+                datafusion::error::DataFusionError::ResourcesExhausted(_)
+            ) =>
         {
-            JobError::user(
-                format!("the query failed: {}", error.strip_backtrace()),
-                "tables: silver.unified_data, silver.calendar, forecast.distributions, forecast.point_forecasts, \
-                 forecast.trained_models, forecast.latest_forecasts, forecast.job_runs, forecast.job_failures",
-            )
+            let message = error.strip_backtrace();
+            let hint = hint(&message);
+            JobError::user(format!("the query failed: {message}"), hint)
         }
         other => other.into(),
     })
+}
+
+/// What to do about a query that fails with this message.
+fn hint(message: &str) -> &'static str {
+    if message.contains("table '") && message.contains("not found") {
+        "tables: silver.unified_data, silver.calendar, forecast.distributions, forecast.point_forecasts, \
+         forecast.trained_models, forecast.latest_forecasts, forecast.job_runs, forecast.job_failures"
+    } else if ["DML", "DDL", "Statement"]
+        .iter()
+        .any(|word| message.contains(word))
+    {
+        "queries only read, one at a time; `ingest`, `backfill` and `delete` write"
+    } else {
+        "DESCRIBE a table to see its columns; almanac's functions are train, forecast, draw and path_quantile"
+    }
 }
 
 /// A text as a literal of a query.

@@ -7,7 +7,8 @@ use almanac_delta::provider::SliceFiles;
 use almanac_delta::{TableName, TableSnapshot};
 use almanac_planner::history::{HistoryColumn, covariate_columns, history};
 use almanac_planner::present::{KeyRange, active_models};
-use almanac_udfs::forecasters::{Day, date};
+use almanac_udfs::forecast::current_digests;
+use almanac_udfs::forecasters::{Day, Digest, date};
 use almanac_udfs::observations::Observations;
 use almanac_udfs::spec::ModelSpec;
 use almanac_udfs::window::KeepWindow;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use crate::context::{Context, Rows};
 use crate::error::JobError;
+use crate::holidays::closed_days;
 use crate::produce::{bucket_of, present_forecasts_of};
 
 /// One key whose input has changed.
@@ -80,6 +82,8 @@ pub async fn stale(context: &Context, range: &KeyRange) -> Result<Stale, JobErro
         }
     }
     let present = present_forecasts_of(context, range).await?;
+    let calendar = context.lake.table(TableName::Calendar).await?;
+    let closed = closed_days(&context.lake, &calendar, &context.lake.settings().holidays).await?;
     let mut forecasts: BTreeMap<(&str, &str), Vec<(&UnitKey, &String)>> = BTreeMap::new();
     for (key, digest) in &present {
         let series = (key.commodity.as_str(), key.model_name.as_str());
@@ -109,11 +113,7 @@ pub async fn stale(context: &Context, range: &KeyRange) -> Result<Stale, JobErro
                 continue;
             };
             let rows = observations(histories.get(&commodity), &columns, spec);
-            let days: BTreeSet<Day> = versions
-                .iter()
-                .map(|(day, _, _)| *day)
-                .chain(made.iter().map(|(key, _)| key.date))
-                .collect();
+            let days: BTreeSet<Day> = versions.iter().map(|(day, _, _)| *day).collect();
             let current = rows.digests_before(&days);
             for (day, input_digest, _) in versions.iter().filter(|(day, _, _)| *day <= range.end) {
                 let current_digest = current[day].hex();
@@ -130,8 +130,19 @@ pub async fn stale(context: &Context, range: &KeyRange) -> Result<Stale, JobErro
                     });
                 }
             }
+            // A forecast whose model is gone cannot be made again, so it is not asked about.
+            let serving = made.iter().filter_map(|(key, _)| {
+                let later = versions.partition_point(|(day, _, _)| *day <= key.date);
+                let (_, input_digest, _) = &versions[later.checked_sub(1)?];
+                Some((key.date, Digest::from_hex(input_digest)?))
+            });
+            let serving: BTreeMap<Day, Digest> = serving.collect();
+            let current = current_digests(&rows, spec, &closed, &serving);
             for (key, input_digest) in made {
-                let current_digest = current[&key.date].hex();
+                let Some(digest) = current.get(&key.date) else {
+                    continue;
+                };
+                let current_digest = digest.hex();
                 if current_digest != **input_digest {
                     stale.forecasts.push(StaleKey {
                         key: (*key).clone(),

@@ -21,6 +21,11 @@ use crate::{sql, stale};
 /// The status of a run that has begun and has not said how it ended.
 const UNFINISHED: &str = "unfinished";
 
+/// How a stale key is shown.
+const STALE_COLUMNS: [&str; 5] = ["kind", "commodity", "model_name", "model_version", "date"];
+/// What to do about stale keys.
+const REVISE: &str = "make them again with `almanac backfill … --revise` over their dates";
+
 /// Prints one run, or the newest runs with coverage.
 pub async fn status(context: &Context, run: Option<&str>) -> Result<(), JobError> {
     let mut unfinished = unfinished(context).await?;
@@ -87,9 +92,12 @@ pub async fn status(context: &Context, run: Option<&str>) -> Result<(), JobError
         ))?;
     }
     if let (Some(_), Some(one)) = (run, runs.first()) {
-        for name in ["arguments", "message"] {
-            if let Some(text) = one[name].as_str() {
-                print(&format!("{name} {text}"))?;
+        print("")?;
+        for (name, value) in one.as_object().into_iter().flatten() {
+            match value {
+                Value::Null => {}
+                Value::String(text) => print(&format!("{name:<16}  {text}"))?,
+                other => print(&format!("{name:<16}  {other}"))?,
             }
         }
     }
@@ -124,20 +132,48 @@ pub async fn status(context: &Context, run: Option<&str>) -> Result<(), JobError
 
 /// Prints the keys that rest on older input.
 pub async fn stale_keys(context: &Context) -> Result<(), JobError> {
-    let ranges = sql::versions(context).await?;
-    let found = stale_of(context, &ranges).await?;
+    let found = stale_found(context).await?;
     if context.settings.json {
         return print_json(&json!({"stale": found}));
     }
     if found.is_empty() {
         return print("nothing rests on older input");
     }
-    print(&titled(
-        "stale",
-        &["kind", "commodity", "model_name", "model_version", "date"],
-        &found,
-    ))?;
-    print("\nmake them again with `almanac backfill … --revise` over their dates")
+    print(&titled("stale", &STALE_COLUMNS, &found))?;
+    print(&format!("\n{REVISE}"))
+}
+
+/// All keys that rest on older input.
+pub async fn stale_found(context: &Context) -> Result<Vec<Value>, JobError> {
+    stale_of(context, &sql::versions(context).await?).await
+}
+
+/// Stale keys in a command's result: how many, and the first thousand.
+pub fn stale_summary(keys: Vec<Value>) -> Value {
+    const NAMED: usize = 1000;
+    json!({"count": keys.len(), "keys": keys.into_iter().take(NAMED).collect::<Vec<_>>()})
+}
+
+/// The same for people; nothing when there are none.
+pub fn stale_lines(summary: &Value) -> Vec<String> {
+    const SHOWN: usize = 20;
+    let keys = summary["keys"].as_array().map_or(&[][..], Vec::as_slice);
+    let shown = &keys[..keys.len().min(SHOWN)];
+    let count = summary["count"].as_u64().unwrap_or_default();
+    if shown.is_empty() {
+        return vec![];
+    }
+    let mut lines = vec![titled(
+        &format!("\n{count} keys rest on older input"),
+        &STALE_COLUMNS,
+        shown,
+    )];
+    if count > shown.len() as u64 {
+        let more = count - shown.len() as u64;
+        lines.push(format!("… and {more} more: `almanac status --stale`"));
+    }
+    lines.push(REVISE.to_owned());
+    lines
 }
 
 /// The keys that rest on older input, of series that changed: on this day and later.
@@ -155,7 +191,12 @@ pub async fn stale_since(
         range.start = range.start.max(first + 1);
     }
     ranges.retain(|range| !range.commodities.is_empty() && range.start <= range.end);
-    stale_of(context, &ranges).await
+    let mut found = stale_of(context, &ranges).await?;
+    found.retain(|key| {
+        let commodity = key["commodity"].as_str().unwrap_or_default();
+        touched.contains_key(commodity)
+    });
+    Ok(found)
 }
 
 async fn stale_of(context: &Context, ranges: &[KeyRange]) -> Result<Vec<Value>, JobError> {

@@ -5,6 +5,7 @@
 //! they are not null. The state is brought up to each wanted date from the date before it, so one
 //! more date costs the observations between the two and never the whole history.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use almanac_forecasters::{Calendar, Day, Digest, Series, TradingDays, date};
@@ -253,6 +254,8 @@ impl ForecastAccumulator {
 struct Walk<'a> {
     spec: ModelSpec,
     fit: Fit,
+    /// The digest of what the model was trained on.
+    model: Digest,
     rows: &'a Observations,
     trading: TradingDays,
     /// Rows before this index have been taken in.
@@ -273,6 +276,7 @@ impl<'a> Walk<'a> {
         let fit = Fit::from_json(state)?;
         Ok(Self {
             spec,
+            model: fit.around.digest,
             fit,
             rows,
             trading: TradingDays::new(closed),
@@ -339,7 +343,13 @@ impl<'a> Walk<'a> {
                 ),
             ));
         }
-        let (steps, step_days) = self.steps(day)?;
+        let (steps, step_days) = steps(
+            self.spec.calendar,
+            &self.trading,
+            self.fit.around.last_date,
+            day,
+        )?;
+        let digest = digest_of(self.fit.around.digest, self.model, &steps);
         let regressors = self.project(day, &step_days);
         let origin = Origin {
             family: self.spec.family.clone(),
@@ -353,36 +363,9 @@ impl<'a> Walk<'a> {
         let origin = origin.to_json(&self.fit.state);
         Ok(Made {
             cutoff: self.fit.around.cutoff,
-            digest: self.fit.around.digest,
+            digest,
             origin,
         })
-    }
-
-    /// The step that each day of the horizon shows, and the date of each step. Missing days on
-    /// which the market was open between the newest observation and `day` are steps as well: a late
-    /// feed widens the first day.
-    fn steps(&self, day: Day) -> Result<(Vec<u16>, Vec<Day>), Failure> {
-        let last_day = day + Day::try_from(HORIZON).unwrap_or(Day::MAX) - 1;
-        let open: Box<dyn Fn(Day) -> bool> = match self.spec.calendar {
-            Calendar::Trading => {
-                let pattern = self.trading.pattern(day);
-                Box::new(move |date| self.trading.is_open(&pattern, date))
-            }
-            Calendar::Daily | Calendar::Observed => Box::new(|_| true),
-        };
-        let first = if self.spec.calendar == Calendar::Observed {
-            day
-        } else {
-            self.fit.around.last_date + 1
-        };
-        let step_days: Vec<Day> = (first..=last_day).filter(|date| open(*date)).collect();
-        let steps = (day..=last_day)
-            .map(|date| {
-                let step = step_days.partition_point(|step| *step <= date);
-                u16::try_from(step).map_err(|_| Failure::new("stale", "too many missing days"))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok((steps, step_days))
     }
 
     /// Covariates for the steps, from rows dated before `day` only.
@@ -455,4 +438,79 @@ impl<'a> Walk<'a> {
             / spread;
         mean_y + slope * (f64::from(step - newest) - mean_x)
     }
+}
+
+/// The step that each day of the horizon shows, and the date of each step. Missing days on which the
+/// market was open between the newest observation and `day` are steps as well: a late feed widens the
+/// first day.
+fn steps(
+    calendar: Calendar,
+    trading: &TradingDays,
+    last_date: Day,
+    day: Day,
+) -> Result<(Vec<u16>, Vec<Day>), Failure> {
+    let last_day = day + Day::try_from(HORIZON).unwrap_or(Day::MAX) - 1;
+    let open: Box<dyn Fn(Day) -> bool> = match calendar {
+        Calendar::Trading => {
+            let pattern = trading.pattern(day);
+            Box::new(move |date| trading.is_open(&pattern, date))
+        }
+        Calendar::Daily | Calendar::Observed => Box::new(|_| true),
+    };
+    let first = if calendar == Calendar::Observed {
+        day
+    } else {
+        last_date + 1
+    };
+    let step_days: Vec<Day> = (first..=last_day).filter(|date| open(*date)).collect();
+    let steps = (day..=last_day)
+        .map(|date| {
+            let step = step_days.partition_point(|step| *step <= date);
+            u16::try_from(step).map_err(|_| Failure::new("stale", "too many missing days"))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok((steps, step_days))
+}
+
+/// What a forecast rests on: what was observed before it, the model that made it (told by what that
+/// was trained on), and the calendar (which step each day of the horizon shows).
+fn digest_of(observed: Digest, model: Digest, steps: &[u16]) -> Digest {
+    let mut digest = observed;
+    digest.add_str(&model.hex());
+    steps
+        .iter()
+        .for_each(|step| digest.add_u64(u64::from(*step)));
+    digest
+}
+
+/// The digests that forecasts of these days would have now. `wanted` names for each day the model
+/// that serves it, by the digest of what it was trained on. A day on which there is nothing to
+/// forecast from has none.
+#[must_use]
+pub fn current_digests(
+    rows: &Observations,
+    spec: &ModelSpec,
+    closed: &[Day],
+    wanted: &BTreeMap<Day, Digest>,
+) -> BTreeMap<Day, Digest> {
+    let observed = rows.digests_before(&wanted.keys().copied().collect());
+    let mut trading = TradingDays::new(closed);
+    let mut last_date = None;
+    let mut taken = 0;
+    let mut digests = BTreeMap::new();
+    for (day, model) in wanted {
+        let end = rows.rows_before(*day);
+        for index in taken..end {
+            if !rows.closes[index].is_nan() {
+                trading.push(rows.dates[index]);
+                last_date = Some(rows.dates[index]);
+            }
+        }
+        taken = end;
+        let steps = last_date.map(|last_date| steps(spec.calendar, &trading, last_date, *day));
+        if let Some(Ok((steps, _))) = steps {
+            digests.insert(*day, digest_of(observed[day], *model, &steps));
+        }
+    }
+    digests
 }

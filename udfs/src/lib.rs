@@ -12,6 +12,7 @@ pub mod forecast;
 pub mod observations;
 pub mod operator;
 mod origin;
+pub mod path_quantile;
 pub mod points;
 pub mod region_first;
 pub mod region_mean;
@@ -39,6 +40,7 @@ pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
         forecast::forecast(),
         region_first::region_first(),
         region_mean::region_mean(),
+        path_quantile::path_quantile(),
     ]
 }
 

@@ -33,6 +33,8 @@ pub const FORECASTS: &str = "forecasts";
 pub const FORECAST_SKIPPED: &str = "forecast_skipped";
 /// Forecasts that could not be made.
 pub const FORECAST_FAILED: &str = "forecast_failed";
+/// What else it did, JSON: `{"actuals": 3, "conflicts": 1}`, `{"rows_read": 100, "added": 2}`.
+pub const COUNTS: &str = "counts";
 /// Engine it ran on.
 pub const ENGINE: &str = "engine";
 /// Version of the code.
@@ -64,7 +66,14 @@ pub fn def() -> TableDef {
         FORECAST_FAILED,
     ];
     fields.extend(counts.map(|name| optional(name, DataType::Int64)));
-    let texts = [ENGINE, CODE_VERSION, DATA_VERSIONS, TABLE_VERSIONS, MESSAGE];
+    let texts = [
+        COUNTS,
+        ENGINE,
+        CODE_VERSION,
+        DATA_VERSIONS,
+        TABLE_VERSIONS,
+        MESSAGE,
+    ];
     fields.extend(texts.map(|name| optional(name, DataType::Utf8)));
     define_unpartitioned(TableName::JobRuns, fields, &[RUN_ID], &[RUN_ID])
 }

@@ -10,7 +10,7 @@ use crate::cli::{HistoryArgs, OptimizeArgs, VacuumArgs};
 use crate::context::Context;
 use crate::error::JobError;
 use crate::produce::Tally;
-use crate::report::{print, print_json, titled};
+use crate::report::{merged, print, print_json, titled};
 use crate::runs::{Run, Status};
 use crate::settings::Settings;
 
@@ -32,12 +32,12 @@ pub async fn vacuum(settings: Settings, args: VacuumArgs) -> Result<Status, JobE
     let retention = Duration::from_secs(args.retention_hours.saturating_mul(3600));
     check_retention(retention)?;
     if args.dry_run {
-        let found = care::vacuum(&context, retention, true).await?;
+        let found = care::vacuum(&context, retention, true, &mut Tally::default()).await?;
         return shown(&context, json!({}), "would be removed", &columns, found);
     }
     let arguments = json!({"retention_hours": args.retention_hours});
-    let (run, tally) = Run::begin(&context, "vacuum", arguments).await?;
-    let removed = care::vacuum(&context, retention, false).await;
+    let (run, mut tally) = Run::begin(&context, "vacuum", arguments).await?;
+    let removed = care::vacuum(&context, retention, false, &mut tally).await;
     ended(&context, run, tally, removed, "removed", &columns).await
 }
 
@@ -61,7 +61,7 @@ pub async fn history(settings: Settings, args: HistoryArgs) -> Result<Status, Jo
 async fn ended(
     context: &Context,
     run: Run,
-    tally: Tally,
+    mut tally: Tally,
     done: Result<Vec<Value>, JobError>,
     title: &str,
     columns: &[&str],
@@ -70,26 +70,32 @@ async fn ended(
         Ok(rows) => (Ok(()), rows),
         Err(error) => (Err(error), vec![]),
     };
+    for name in [
+        "files_merged",
+        "files_written",
+        "files",
+        "log_files",
+        "bytes",
+    ] {
+        let of_tables: Vec<u64> = rows.iter().filter_map(|row| row[name].as_u64()).collect();
+        if !of_tables.is_empty() {
+            let sum: u64 = of_tables.iter().sum();
+            tally.counts.insert(name.to_owned(), sum.into());
+        }
+    }
     let (summary, _) = run.end(context, tally, outcome).await?;
-    shown(
-        context,
-        json!({"run_id": summary["run_id"]}),
-        title,
-        columns,
-        rows,
-    )
+    shown(context, summary, title, columns, rows)
 }
 
 fn shown(
     context: &Context,
-    mut result: Value,
+    result: Value,
     title: &str,
     columns: &[&str],
     rows: Vec<Value>,
 ) -> Result<Status, JobError> {
     if context.settings.json {
-        result["result"] = json!(rows);
-        print_json(&result)?;
+        print_json(&merged(result, json!({"result": rows})))?;
     } else {
         print(&titled(title, columns, &rows))?;
     }

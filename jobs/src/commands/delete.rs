@@ -25,7 +25,10 @@ pub async fn delete(settings: Settings, args: KeyArgs) -> Result<Status, JobErro
     let (run, mut tally) = Run::begin(&context, "delete", arguments).await?;
     let deleted = care::delete(&context, &keys, &mut tally).await;
     let (outcome, deleted) = match deleted {
-        Ok(deleted) => (Ok(()), deleted),
+        Ok(deleted) => {
+            tally.count(&deleted, &["deleted", "points_deleted"]);
+            (Ok(()), deleted)
+        }
         Err(error) => (Err(error), Value::Null),
     };
     let (mut result, status) = run.end(&context, tally, outcome).await?;

@@ -1,21 +1,17 @@
 //! `ingest`: files into `unified_data`.
 
-use serde_json::{Value, json};
+use almanac_delta::TableName;
+use serde_json::Value;
 
 use crate::cli::IngestArgs;
 use crate::context::Context;
 use crate::error::JobError;
-use crate::ingest::{self, IngestReport, IngestRequest, Read};
+use crate::ingest::{self, IngestRequest, Read};
 use crate::produce::Tally;
-use crate::report::{print, print_json, titled};
+use crate::report::{merged, print, print_json};
 use crate::runs::{Run, Status};
 use crate::settings::Settings;
-use crate::status;
-
-/// Stale keys that are named; the others are counted.
-const NAMED: usize = 1000;
-/// Of these, as many are shown to people.
-const SHOWN: usize = 20;
+use crate::status::{self, stale_lines, stale_summary};
 
 /// Takes files in, and says what changed and what rests on older input now.
 pub async fn ingest_files(settings: Settings, args: IngestArgs) -> Result<Status, JobError> {
@@ -33,12 +29,12 @@ pub async fn ingest_files(settings: Settings, args: IngestArgs) -> Result<Status
     // A file that is refused is no run: it changes nothing.
     let rows = ingest::read(&context.lake, &request).await?;
     let (run, mut tally) = Run::begin(&context, "ingest", arguments).await?;
-    let (outcome, mut result) = match stored(&context, rows, &mut tally).await {
+    let (outcome, result) = match stored(&context, rows, &mut tally).await {
         Ok(result) => (Ok(()), result),
         Err(error) => (Err(error), Value::Null),
     };
     let (summary, status) = run.end(&context, tally, outcome).await?;
-    result["run_id"] = summary["run_id"].clone();
+    let result = merged(summary, result);
     if context.settings.json {
         print_json(&result)?;
     } else {
@@ -49,37 +45,23 @@ pub async fn ingest_files(settings: Settings, args: IngestArgs) -> Result<Status
 
 async fn stored(context: &Context, rows: Read, tally: &mut Tally) -> Result<Value, JobError> {
     let report = ingest::store(&context.lake, rows, &context.stamp.run_id).await?;
-    let failed = |error: serde_json::Error| JobError::ours(error.to_string());
-    let mut result = serde_json::to_value(&report).map_err(failed)?;
-    result["stale"] = json!({"count": 0, "keys": []});
+    let mut result =
+        serde_json::to_value(&report).map_err(|error| JobError::ours(error.to_string()))?;
+    let counted = ["rows_read", "added", "changed", "unchanged", "rejected"];
+    tally.count(&result, &counted);
+    tally.read(TableName::UnifiedData, report.read);
+    result["stale"] = stale_summary(vec![]);
     if let Some(version) = report.version {
-        tally.committed(almanac_delta::TableName::UnifiedData, version);
-        let stale = stale(context, &report).await.map_err(|error| match error {
-            JobError::User { message, hint } => JobError::User {
-                message: told(version, &message),
-                hint,
-            },
-            JobError::Ours { message } => JobError::ours(told(version, &message)),
+        tally.committed(TableName::UnifiedData, version);
+        let stale = status::stale_since(context, &report.touched);
+        let stale = stale.await.map_err(|error| {
+            error.after(format!(
+                "the rows are stored, as version {version}; what rests on older input could not be named"
+            ))
         })?;
-        result["stale"] = json!({"count": stale.len(), "keys": stale.into_iter().take(NAMED).collect::<Vec<_>>()});
+        result["stale"] = stale_summary(stale);
     }
     Ok(result)
-}
-
-fn told(version: u64, message: &str) -> String {
-    format!(
-        "the rows are stored, as version {version}; what rests on older input could not be named: {message}"
-    )
-}
-
-/// What was made from other values than are there now.
-async fn stale(context: &Context, report: &IngestReport) -> Result<Vec<Value>, JobError> {
-    let mut stale = status::stale_since(context, &report.touched).await?;
-    stale.retain(|key| {
-        let commodity = key["commodity"].as_str().unwrap_or_default();
-        report.touched.contains_key(commodity)
-    });
-    Ok(stale)
 }
 
 fn for_people(result: &Value) -> String {
@@ -94,25 +76,6 @@ fn for_people(result: &Value) -> String {
     if let Some(file) = result["rejects_file"].as_str() {
         lines.push(format!("rejected rows are in {file}"));
     }
-    let keys = result["stale"]["keys"]
-        .as_array()
-        .map_or(&[][..], Vec::as_slice);
-    if !keys.is_empty() {
-        let count = result["stale"]["count"].as_u64().unwrap_or_default();
-        let shown = &keys[..keys.len().min(SHOWN)];
-        lines.push(titled(
-            &format!("\n{count} keys rest on older input"),
-            &["kind", "commodity", "model_name", "model_version", "date"],
-            shown,
-        ));
-        if count > shown.len() as u64 {
-            lines.push(format!(
-                "… and {} more: `almanac status --stale`",
-                count - shown.len() as u64
-            ));
-        }
-        lines
-            .push("make them again with `almanac backfill … --revise` over their dates".to_owned());
-    }
+    lines.extend(stale_lines(&result["stale"]));
     lines.join("\n")
 }

@@ -46,6 +46,8 @@ pub(super) struct Upserted {
     /// The first of the changed keys.
     pub(super) changed_keys: Vec<ChangedKey>,
     pub(super) new_columns: Vec<String>,
+    /// Version that the rows were merged with.
+    pub(super) read: u64,
     /// `None` if there was nothing to commit.
     pub(super) version: Option<u64>,
     /// The earliest day that was added or changed, by commodity.
@@ -127,6 +129,7 @@ pub(super) async fn upsert(
                     .map(|field| field.name().clone())
                     .collect()
             }),
+            read: snapshot.version(),
             version,
             touched: done
                 .iter()

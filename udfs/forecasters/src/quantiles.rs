@@ -20,6 +20,27 @@ pub struct Summary {
     pub quantiles: [f64; LEVELS.len()],
 }
 
+/// One quantile, as [`Summary::quantiles`] defines it, at any level from 0 to 1. `None` if there are
+/// no values, one is not finite, or the level is none.
+pub fn quantile(values: &[f32], level: f64) -> Option<f64> {
+    if values.is_empty()
+        || !values.iter().all(|value| value.is_finite())
+        || !(0.0..=1.0).contains(&level)
+    {
+        return None;
+    }
+    let mut keys: Vec<i32> = values.iter().map(|value| key(*value)).collect();
+    keys.sort_unstable();
+    let position = (values.len() - 1) as f64 * level;
+    let below = position as usize;
+    let above = (below + 1).min(values.len() - 1);
+    Some(interpolate(
+        keys[below],
+        keys[above],
+        position - position.floor(),
+    ))
+}
+
 const BUCKETS: usize = 512;
 /// Fewer values than this are sorted; with as many, no two levels share an order statistic.
 const LEAST_BUCKETED: usize = 256;
@@ -306,6 +327,26 @@ mod tests {
 
     fn rng() -> Rng {
         Streams::new(&Digest::new()).path(1)
+    }
+
+    #[test]
+    fn one_quantile_is_that_of_the_summary() {
+        let values: Vec<f32> = (0..977)
+            .map(|i| ((i * 7919) % 977) as f32 * 0.37 - 50.0)
+            .collect();
+        for count in [1, 2, 3, 200, 977] {
+            let values = &values[..count];
+            let summary = Summariser::new().summarise(values).unwrap();
+            for (level, wanted) in LEVELS.iter().zip(summary.quantiles) {
+                assert_eq!(quantile(values, *level), Some(wanted), "{count}, {level}");
+            }
+        }
+        assert_eq!(quantile(&[1.0, 2.0, 4.0], 0.75), Some(3.0));
+        assert_eq!(quantile(&[2.0, 1.0], 0.0), Some(1.0));
+        assert_eq!(quantile(&[2.0, 1.0], 1.0), Some(2.0));
+        for (values, level) in [(&[][..], 0.5), (&[f32::NAN][..], 0.5), (&[1.0][..], 1.5)] {
+            assert_eq!(quantile(values, level), None);
+        }
     }
 
     #[test]
