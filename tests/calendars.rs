@@ -79,6 +79,19 @@ fn holidays_can_be_given_later_and_hold_for_what_is_made_then() {
     let before = july(&lake);
     // July 5 is the holiday that is built in, as the fourth is a Sunday.
     assert_eq!(before, vec![vec![3, 4, 5, 10, 11]; before.len()]);
+    // A day beyond the horizon concerns nobody.
+    let beyond = lake.file("beyond.csv", "date,is_open\n2021-07-15,false\n");
+    let report = lake
+        .run(&format!("--json holidays {beyond}"))
+        .expect(0)
+        .json();
+    assert_eq!(
+        (
+            report["changed"].as_u64(),
+            report["stale"]["count"].as_u64()
+        ),
+        (Some(1), Some(0))
+    );
     let file = lake.file(
         "days.csv",
         "date,is_open\n2021-07-05,true\n2021-07-07,false\n",

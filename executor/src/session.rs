@@ -45,6 +45,9 @@ pub fn query_config(partitions: usize) -> SessionConfig {
         .with_create_default_catalog_and_schema(true)
         .with_information_schema(true);
     let options = config.options_mut();
+    // What is sorted here is small: keys and days. Ten megabytes set aside for each sort's merge
+    // would be most of a small limit, taken or not as sorts happen to meet.
+    options.execution.sort_spill_reservation_bytes = 1 << 20;
     options.execution.parquet.pushdown_filters = true;
     options.execution.parquet.schema_force_view_types = false;
     options.sql_parser.map_string_types_to_utf8view = false;

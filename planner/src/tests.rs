@@ -20,7 +20,9 @@ use insta::assert_snapshot;
 use crate::Stamp;
 use crate::forecasting::{Making, forecasting};
 use crate::history::{covariate_columns, history};
-use crate::present::KeyRange;
+use crate::present::{
+    KeyRange, closes, commodities, model_states, present_actuals, present_points, regions,
+};
 use crate::schedule::{WantedForecast, WantedTraining, due_forecasts, due_trainings};
 
 const D: i32 = 19_723;
@@ -304,6 +306,54 @@ fn points_read_the_paths_of_their_keys_and_nothing_else() {
           Projection: distributions.slice, distributions.commodity, distributions.model_name, distributions.model_version, distributions.forecast_start_date, distributions.data_cutoff_date, distributions.generation_timestamp, distributions.input_digest, distributions.has_data_leakage, distributions.revision, distributions.run_id, distributions.path_id, distributions.day_1, distributions.day_2, distributions.day_3, distributions.day_4, distributions.day_5, distributions.day_6, distributions.day_7, distributions.day_8, distributions.day_9, distributions.day_10, distributions.day_11, distributions.day_12, distributions.day_13, distributions.day_14
             Filter: distributions.commodity = Utf8("coffee") AND distributions.model_name = Utf8("naive") AND distributions.model_version = Utf8("v1") AND distributions.forecast_start_date IN ([Date32("2024-01-01"), Date32("2024-01-02")]) OR distributions.commodity = Utf8("sugar") AND distributions.model_name = Utf8("naive") AND distributions.model_version = Utf8("v1") AND distributions.forecast_start_date IN ([Date32("2024-01-01")])
               TableScan: distributions projection=[slice, commodity, model_name, model_version, forecast_start_date, data_cutoff_date, generation_timestamp, input_digest, has_data_leakage, revision, run_id, path_id, day_1, day_2, day_3, day_4, day_5, day_6, day_7, day_8, day_9, day_10, day_11, day_12, day_13, day_14]
+    "#);
+}
+
+#[test]
+fn what_is_there_is_asked_by_key_and_never_by_path() {
+    let range = range();
+    let names = &range.commodities;
+    let points = table(TableName::PointForecasts, Layout::Commodity);
+    assert_snapshot!(printed(&present_points(&points, &range).unwrap()), @r#"
+    Aggregate: groupBy=[[point_forecasts.commodity, point_forecasts.model_name, point_forecasts.forecast_start_date]], aggr=[[max(point_forecasts.day_ahead) AS day_ahead, count(Int32(1)) AS rows, max(point_forecasts.revision) AS revision, max(point_forecasts.input_digest) AS input_digest]]
+      Filter: point_forecasts.model_version = Utf8("v1") AND point_forecasts.forecast_start_date BETWEEN Date32("2024-01-01") AND Date32("2024-01-31") AND point_forecasts.commodity IN ([Utf8("coffee"), Utf8("sugar")]) AND point_forecasts.model_name IN ([Utf8("naive")])
+        TableScan: point_forecasts projection=[forecast_start_date, day_ahead, model_version, commodity, model_name, revision, input_digest]
+    "#);
+    let models = table(TableName::TrainedModels, Layout::Commodity);
+    assert_snapshot!(printed(&model_states(&models, &range, &[D]).unwrap()), @r#"
+    Filter: trained_models.model_version = Utf8("v1") AND trained_models.commodity IN ([Utf8("coffee"), Utf8("sugar")]) AND trained_models.model_name IN ([Utf8("naive")]) AND trained_models.is_active IS NOT FALSE AND trained_models.training_date IN ([Date32("2024-01-01")])
+      TableScan: trained_models projection=[commodity, model_name, model_version, training_date, parameters, fitted_model_json, fitted_model_s3_path, state_sha256, is_active]
+    "#);
+    let paths = table(TableName::Distributions, Layout::Commodity);
+    let actuals = present_actuals(&paths, names, (D, D + 30)).unwrap();
+    assert_snapshot!(printed(&actuals), @r#"
+    Projection: distributions.commodity, distributions.forecast_start_date, distributions.input_digest
+      Filter: distributions.model_version = Utf8("actuals") AND distributions.forecast_start_date BETWEEN Date32("2024-01-01") AND Date32("2024-01-31") AND distributions.commodity IN ([Utf8("coffee"), Utf8("sugar")])
+        TableScan: distributions projection=[commodity, forecast_start_date, model_version, input_digest]
+    "#);
+}
+
+#[test]
+fn closes_and_regions_are_read_of_their_series_and_days() {
+    let data = table(TableName::UnifiedData, Layout::Commodity);
+    let names = &range().commodities;
+    assert_snapshot!(printed(&closes(&data, names, (D, D + 30)).unwrap()), @r#"
+    Sort: unified_data.commodity ASC NULLS LAST, unified_data.date ASC NULLS LAST
+      Aggregate: groupBy=[[unified_data.commodity, unified_data.date]], aggr=[[region_first(unified_data.close, unified_data.region) AS close]]
+        Filter: unified_data.commodity IN ([Utf8("coffee"), Utf8("sugar")]) AND unified_data.close IS NOT NULL AND unified_data.date BETWEEN Date32("2024-01-01") AND Date32("2024-01-31")
+          TableScan: unified_data projection=[date, commodity, region, close]
+    "#);
+    assert_snapshot!(printed(&commodities(&data).unwrap()), @r#"
+    Sort: unified_data.commodity ASC NULLS LAST
+      Distinct:
+        TableScan: unified_data projection=[commodity]
+    "#);
+    assert_snapshot!(printed(&regions(&data, "volume", names, D).unwrap()), @r#"
+    Sort: unified_data.region ASC NULLS LAST
+      Distinct:
+        Projection: unified_data.region
+          Filter: unified_data.commodity IN ([Utf8("coffee"), Utf8("sugar")]) AND unified_data.volume IS NOT NULL AND unified_data.date < Date32("2024-01-01")
+            TableScan: unified_data projection=[date, commodity, region, volume]
     "#);
 }
 
