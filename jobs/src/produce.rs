@@ -20,17 +20,20 @@ use almanac_delta::manifest::{Manifest, UnitFailure, UnitKey};
 use almanac_delta::{
     Claim, CommitKind, CommitOutcome, CommitRequest, DataFile, NewFile, TableName, TableSnapshot,
 };
+use almanac_executor::Progress;
 use almanac_planner::present::{KeyRange, active_models};
 use almanac_udfs::forecasters::{Day, Frequency, date};
 use almanac_udfs::spec::ModelSpec;
 use chrono::Utc;
 use serde::Serialize;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use self::due::{Attempts, due};
 use crate::context::{Context, Rows};
 use crate::error::JobError;
 use crate::holidays;
+use crate::report::Bar;
 
 /// How often a conflicting commit is planned again before the job gives up.
 const TRIES: u32 = 40;
@@ -392,13 +395,22 @@ pub async fn run(
     }
     for (chunk, next) in chunks.iter().zip(upcoming) {
         let (mut drawn, mut trained) = (Tally::default(), Tally::default());
+        let drawing = Drawing {
+            bar: &context.bar,
+            under_way: Notify::new(),
+        };
         let forecasts = async {
-            if stages.forecast {
-                forecast::chunk(context, production, *chunk, only, &mut drawn).await?;
-            }
-            Ok(())
+            let done = if stages.forecast {
+                forecast::chunk(context, production, *chunk, only, &drawing, &mut drawn).await
+            } else {
+                Ok(())
+            };
+            drawing.under_way.notify_one();
+            done
         };
         let models = async {
+            // Planned while the pool draws, not before it has anything to do.
+            drawing.under_way.notified().await;
             if let Some(next) = next.filter(|_| stages.train) {
                 let attempts = &mut attempts;
                 train::chunk(context, production, *next, only, attempts, &mut trained).await?;
@@ -419,6 +431,19 @@ pub async fn run(
         actuals::write(context, production, (start, end), false, tally).await?;
     }
     Ok(())
+}
+
+/// Forecasts that are drawn: shown on the bar, and told to who waits for the first of them.
+struct Drawing<'a> {
+    bar: &'a Bar,
+    under_way: Notify,
+}
+
+impl Progress for Drawing<'_> {
+    fn slice_done(&self) {
+        self.under_way.notify_one();
+        self.bar.slice_done();
+    }
 }
 
 /// Which stages a job has.

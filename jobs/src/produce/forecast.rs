@@ -10,8 +10,8 @@ use almanac_delta::tables::distributions;
 use almanac_delta::tables::job_failures::STAGE_FORECAST;
 use almanac_delta::write::RowSource;
 use almanac_delta::{TableName, TableSnapshot};
-use almanac_executor::EngineError;
 use almanac_executor::rounds::{Slice, run_to_coverage};
+use almanac_executor::{EngineError, Progress};
 use almanac_planner::forecasting::{Making, forecasting};
 use almanac_planner::history::covariate_columns;
 use almanac_planner::present::{KeyRange, model_states};
@@ -83,6 +83,7 @@ pub async fn chunk(
     production: &Production,
     chunk: (Day, Day),
     only: &Only,
+    progress: &dyn Progress,
     tally: &mut Tally,
 ) -> Result<(), JobError> {
     let range = production.range(chunk.0, chunk.1);
@@ -139,7 +140,10 @@ pub async fn chunk(
             date::format(chunk.0),
             date::format(chunk.1)
         );
-        let made = make(context, production, &data, prepared, making, &label).await?;
+        let made = make(
+            context, production, &data, prepared, making, &label, progress,
+        )
+        .await?;
         match commit(context, &table, &made.manifests, Change::default(), tally).await? {
             Landed::PlanAgain => continue,
             Landed::Yes => {}
@@ -350,6 +354,7 @@ pub async fn make(
     prepared: Prepared,
     making: Making,
     label: &str,
+    progress: &dyn Progress,
 ) -> Result<Made, JobError> {
     let Prepared {
         units,
@@ -417,7 +422,7 @@ pub async fn make(
         &context.lake,
         &cut.slices,
         half,
-        &context.bar,
+        progress,
         plan,
     )
     .await?;

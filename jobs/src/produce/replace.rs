@@ -248,7 +248,8 @@ async fn revise_forecasts(
     };
     let (first, last) = (date::format(range.start), date::format(range.end));
     let label = format!("forecast again {first} … {last}");
-    let made = forecast::make(context, production, &data, prepared, making, &label).await?;
+    let bar = &context.bar;
+    let made = forecast::make(context, production, &data, prepared, making, &label, bar).await?;
     let replaced = made.keys();
     let mut change = without_keys(context, &table, &replaced).await?;
     // Actuals of the same closes change in the same commit.
