@@ -84,6 +84,11 @@ impl Embedded {
         })
     }
 
+    /// The environment that plans are made and run in.
+    pub(crate) fn runtime_env(&self) -> Arc<RuntimeEnv> {
+        Arc::clone(&self.runtime_env)
+    }
+
     fn pool(&self) -> Result<&Runtime, EngineError> {
         self.pool
             .as_ref()

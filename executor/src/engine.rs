@@ -15,6 +15,9 @@ use crate::sql;
 pub trait Progress: Send + Sync {
     /// One more slice has ended.
     fn slice_done(&self);
+
+    /// Nothing runs, and why: said once for each time of waiting.
+    fn waiting(&self, reason: &str);
 }
 
 /// A table that SQL may name.

@@ -66,9 +66,53 @@ pub enum EngineError {
     /// A task ended without an answer.
     #[error("a task stopped: {0}")]
     Task(String),
+    /// The cluster cannot be used as it was asked for, and the user can mend it.
+    #[error("{message}")]
+    Cluster {
+        /// What was found, and what was needed.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// The scheduler does not take a plan.
+    #[error("the scheduler refuses the plan: {reason}")]
+    Refused {
+        /// Its words.
+        reason: String,
+    },
+    /// The scheduler no longer answers.
+    #[error("the scheduler at {address} is lost: {reason}")]
+    SchedulerLost {
+        /// Where it was.
+        address: String,
+        /// What the last attempt to reach it said.
+        reason: String,
+    },
+    /// A task's error, as its executor told it.
+    #[error("{message}")]
+    Remote {
+        /// What failed.
+        message: String,
+        /// What to do, where there is something.
+        hint: Option<String>,
+        /// Whether the user can mend it.
+        user: bool,
+        /// Whether another round would fail the same way.
+        is_final: bool,
+    },
+    /// The user has asked to stop.
+    #[error("interrupted; the work on the cluster was cancelled")]
+    Interrupted,
 }
 
 impl EngineError {
+    pub(crate) fn cluster(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Cluster {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
+    }
+
     /// Whether another round would fail the same way: the store takes nothing more, or the plan or
     /// its rows are at fault. A lost task or an unreachable store may be well the next time.
     #[must_use]
@@ -93,11 +137,16 @@ impl EngineError {
                     | DataFusionError::ResourcesExhausted(_)
             ),
             Self::Task(_) => false,
+            Self::Remote { is_final, .. } => *is_final,
             Self::NotOneStage { .. }
             | Self::Incomplete { .. }
             | Self::Coverage { .. }
             | Self::Rows { .. }
-            | Self::Input { .. } => true,
+            | Self::Input { .. }
+            | Self::Cluster { .. }
+            | Self::Refused { .. }
+            | Self::SchedulerLost { .. }
+            | Self::Interrupted => true,
         }
     }
 }

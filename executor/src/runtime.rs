@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::EngineError;
 
@@ -23,6 +24,20 @@ pub fn drive<T>(driver: impl Future<Output = T>) -> Result<T, EngineError> {
         .build()
         .map_err(unstarted)?;
     Ok(runtime.block_on(driver))
+}
+
+/// Ends when the process is asked to stop: ctrl-C, or SIGTERM. From the first call on neither ends
+/// the process by itself.
+pub async fn asked_to_stop() {
+    let interrupted = tokio::signal::ctrl_c();
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminated) => tokio::select! {
+            _ = interrupted => {}
+            _ = terminated.recv() => {}
+        },
+        // Without a handler SIGTERM ends the process, as it does everywhere.
+        Err(_) => drop(interrupted.await),
+    }
 }
 
 /// The pool for computation.

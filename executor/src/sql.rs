@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::catalog::{
     CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider,
 };
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
@@ -44,4 +45,22 @@ pub(crate) async fn plan(
         .with_allow_dml(false);
     let frame = context.sql_with_options(text, options).await?;
     Ok(frame.into_unoptimized_plan())
+}
+
+/// Whether a query reads any table of the lake. What reads none, or the catalog itself, is of the
+/// process that asks.
+pub(crate) fn reads_tables(plan: &LogicalPlan) -> Result<bool, EngineError> {
+    let (mut tables, mut own) = (false, false);
+    plan.apply_with_subqueries(|node| {
+        match node {
+            LogicalPlan::TableScan(scan) => match scan.table_name.schema() {
+                Some("information_schema") => own = true,
+                _ => tables = true,
+            },
+            LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => own = true,
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(tables && !own)
 }

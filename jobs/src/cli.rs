@@ -2,6 +2,7 @@
 
 mod mistake;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,6 +38,18 @@ pub struct Cli {
     /// Settings file [default: ./almanac.toml when it is there]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Run plans on a cluster: df://HOST:PORT of its scheduler [default: in this process]
+    #[arg(long, global = true, env = "ALMANAC_CLUSTER", value_name = "URL")]
+    pub cluster: Option<String>,
+    /// Certificates (PEM) of the authority that the cluster's processes trust
+    #[arg(long, global = true, env = "ALMANAC_TLS_CA", value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// This process's certificate (PEM)
+    #[arg(long, global = true, env = "ALMANAC_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, global = true, env = "ALMANAC_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
     /// Print results as JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -113,11 +126,79 @@ pub enum Command {
         after_help = "Example:\n  almanac holidays days.csv\n\nThe file has the columns date and is_open, and calendar for a calendar other than the\nlake's. Days that it does not name stay as they are."
     )]
     Holidays(HolidaysArgs),
+    /// Run a process of a cluster: its scheduler, or an executor
+    #[command(
+        after_help = "Example:\n  almanac cluster scheduler --bind 127.0.0.1:50050\n  almanac cluster executor --scheduler 127.0.0.1:50050 --bind 127.0.0.1:50051 --vcores 2"
+    )]
+    Cluster(ClusterArgs),
     /// Delete forecasts, whole keys, so that they can be made again
     #[command(
         after_help = "Example:\n  almanac delete --commodity Coffee --models random_walk \\\n    --start 2020-01-01 --end 2020-01-31 --model-version v1.0"
     )]
     Delete(KeyArgs),
+}
+
+/// Arguments of `cluster`.
+#[derive(Debug, Args)]
+pub struct ClusterArgs {
+    /// Which process
+    #[command(subcommand)]
+    pub process: ClusterProcess,
+}
+
+/// Subcommands of `cluster`.
+#[derive(Debug, Subcommand)]
+pub enum ClusterProcess {
+    /// Schedule plans
+    #[command(after_help = "Example:\n  almanac cluster scheduler --bind 127.0.0.1:50050")]
+    Scheduler(SchedulerArgs),
+    /// Run tasks
+    #[command(
+        after_help = "Example:\n  almanac cluster executor --scheduler 127.0.0.1:50050 --bind 127.0.0.1:50051 --vcores 2"
+    )]
+    Executor(ExecutorArgs),
+}
+
+/// Where a process of a cluster listens.
+#[derive(Debug, Args)]
+pub struct ListenArgs {
+    /// Listen on a public address without TLS: only where the network itself is closed
+    #[arg(long)]
+    pub insecure: bool,
+    /// Folder for the process's own files
+    #[arg(long, value_name = "DIR", default_value = "almanac-work")]
+    pub work_dir: PathBuf,
+}
+
+/// Arguments of `cluster scheduler`.
+#[derive(Debug, Args)]
+pub struct SchedulerArgs {
+    /// Address to listen at
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:50050")]
+    pub bind: SocketAddr,
+    /// How it listens
+    #[command(flatten)]
+    pub listen: ListenArgs,
+}
+
+/// Arguments of `cluster executor`.
+#[derive(Debug, Args)]
+pub struct ExecutorArgs {
+    /// The scheduler
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50050")]
+    pub scheduler: String,
+    /// Address to serve results at; port 0 for any that is free
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:50051")]
+    pub bind: SocketAddr,
+    /// Host under which others reach it [default: the address of --bind]
+    #[arg(long, value_name = "HOST")]
+    pub advertise: Option<String>,
+    /// Tasks that run at the same time [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub vcores: Option<usize>,
+    /// How it listens
+    #[command(flatten)]
+    pub listen: ListenArgs,
 }
 
 /// Arguments of `init`.

@@ -1,6 +1,7 @@
 //! From a command line to the job that it asks for.
 
 mod care;
+mod cluster;
 mod daily;
 mod delete;
 mod holidays;
@@ -27,6 +28,10 @@ pub async fn run(cli: Cli) -> Result<Status, JobError> {
         config: cli.config,
         json: cli.json,
         quiet: cli.quiet,
+        cluster: cli.cluster,
+        tls_ca: cli.tls_ca,
+        tls_cert: cli.tls_cert,
+        tls_key: cli.tls_key,
     })?;
     match cli.command {
         Command::Quickstart => {
@@ -49,7 +54,7 @@ pub async fn run(cli: Cli) -> Result<Status, JobError> {
         Command::Backfill(args) => range::backfill(settings, args).await,
         Command::Daily(args) => daily::daily_job(settings, args).await,
         Command::Status(args) => {
-            let context = Context::open(settings).await?;
+            let context = Context::open_here(settings).await?;
             if args.stale {
                 status::stale_keys(&context).await?;
             } else {
@@ -65,6 +70,7 @@ pub async fn run(cli: Cli) -> Result<Status, JobError> {
         Command::Vacuum(args) => care::vacuum(settings, args).await,
         Command::History(args) => care::history(settings, args).await,
         Command::Holidays(args) => holidays::change(settings, args).await,
+        Command::Cluster(args) => cluster::process(settings, args).await,
         Command::Delete(args) => delete::delete(settings, args).await,
     }
 }

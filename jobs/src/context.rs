@@ -7,7 +7,7 @@ use almanac_delta::manifest::UnitKey;
 use almanac_delta::provider::PinnedTable;
 use almanac_delta::write::{Offload, RowSource, Target, WriteSpec};
 use almanac_delta::{Lake, TableName, TableSnapshot};
-use almanac_executor::{Embedded, EmbeddedSettings, Engine};
+use almanac_executor::{Cluster, ClusterSettings, Embedded, EmbeddedSettings, Engine, runtime};
 use almanac_planner::Stamp;
 use almanac_udfs::forecasters::{Day, date};
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -17,7 +17,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
 use uuid::Uuid;
 
-use crate::code::PROGRAM;
+use crate::code::{PROGRAM, VERSION};
 use crate::error::JobError;
 use crate::report::Bar;
 use crate::settings::Settings;
@@ -56,18 +56,41 @@ pub fn parse_date(text: &str) -> Result<Day, JobError> {
 }
 
 impl Context {
-    /// Opens the lake and starts the engine.
+    /// Opens the lake and starts the engine, or connects to the cluster.
     pub async fn open(settings: Settings) -> Result<Self, JobError> {
         let lake = Lake::open(&settings.lake).await?;
-        Self::of(settings, lake)
+        Self::of(settings, lake).await
+    }
+
+    /// The same for what is done in this process, whatever cluster there is.
+    pub async fn open_here(settings: Settings) -> Result<Self, JobError> {
+        Self::open(Settings {
+            cluster: None,
+            ..settings
+        })
+        .await
     }
 
     /// A context on a lake that is open already.
-    pub fn of(settings: Settings, lake: Lake) -> Result<Self, JobError> {
-        let engine = Embedded::start(EmbeddedSettings {
+    pub async fn of(settings: Settings, lake: Lake) -> Result<Self, JobError> {
+        let here = EmbeddedSettings {
             threads: settings.threads,
             memory_bytes: settings.memory_bytes,
-        })?;
+        };
+        let engine: Arc<dyn Engine> = match &settings.cluster {
+            None => Arc::new(Embedded::start(here)?),
+            Some(address) => {
+                let cluster = Cluster::connect(ClusterSettings {
+                    address: address.clone(),
+                    tls: settings.tls.clone(),
+                    code: VERSION.to_owned(),
+                    planning: here,
+                })
+                .await?;
+                tokio::spawn(interruptions(Arc::clone(&cluster)));
+                cluster
+            }
+        };
         let stamp = Stamp {
             run_id: Uuid::new_v4().to_string(),
             at_micros: Utc::now().timestamp_micros(),
@@ -77,7 +100,7 @@ impl Context {
         Ok(Self {
             settings,
             lake,
-            engine: Arc::new(engine),
+            engine,
             stamp,
             bar,
         })
@@ -127,6 +150,17 @@ impl Context {
             }),
         })
     }
+}
+
+/// Takes the work off the cluster when this process is asked to stop; the job then ends by itself,
+/// with a row that says so. Asked once more, it ends at once.
+async fn interruptions(cluster: Arc<Cluster>) {
+    const INTERRUPTED: i32 = 130;
+    runtime::asked_to_stop().await;
+    eprintln!("stopping: taking the work off the cluster; once more to stop at once");
+    cluster.interrupt().await;
+    runtime::asked_to_stop().await;
+    std::process::exit(INTERRUPTED);
 }
 
 /// The rows of a query, with their columns by name.

@@ -99,6 +99,21 @@ impl From<EngineError> for JobError {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Lake(error) => error.into(),
+            EngineError::Cluster { message, hint } => Self::User { message, hint },
+            EngineError::Remote {
+                message,
+                hint,
+                user: true,
+                ..
+            } => Self::User { message, hint },
+            lost @ EngineError::SchedulerLost { .. } => Self::user(
+                lost.to_string(),
+                "start the scheduler again, and give the command again: what is committed is skipped",
+            ),
+            EngineError::Interrupted => Self::user(
+                EngineError::Interrupted.to_string(),
+                "give the command again when it suits you: what is committed is skipped",
+            ),
             EngineError::Query(error)
                 if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) =>
             {

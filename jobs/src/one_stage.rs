@@ -48,6 +48,9 @@ struct Silent;
 
 impl Progress for Silent {
     fn slice_done(&self) {}
+    fn waiting(&self, reason: &str) {
+        panic!("{reason}");
+    }
 }
 
 impl Place {

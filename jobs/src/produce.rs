@@ -444,6 +444,10 @@ impl Progress for Drawing<'_> {
         self.under_way.notify_one();
         self.bar.slice_done();
     }
+
+    fn waiting(&self, reason: &str) {
+        self.bar.waiting(reason);
+    }
 }
 
 /// Which stages a job has.

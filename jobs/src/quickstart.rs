@@ -46,7 +46,7 @@ pub async fn quickstart(settings: Settings) -> Result<(Value, Status), JobError>
             "give quickstart a lake of its own: `almanac --lake ./quickstart-lake quickstart`",
         ));
     }
-    let context = Context::of(settings, lake)?;
+    let context = Context::of(settings, lake).await?;
     let market = Market {
         seed: SEED,
         start: date::from_civil(2019, 1, 1),

@@ -185,6 +185,7 @@ pub fn folded(failures: &[Value]) -> Vec<Value> {
 /// A bar on standard error that counts slices; silent when that is no terminal.
 pub struct Bar {
     bar: ProgressBar,
+    quiet: bool,
     started: Instant,
 }
 
@@ -204,6 +205,7 @@ impl Bar {
         }
         Self {
             bar,
+            quiet,
             started: Instant::now(),
         }
     }
@@ -228,6 +230,12 @@ impl Bar {
 impl Progress for Bar {
     fn slice_done(&self) {
         self.bar.inc(1);
+    }
+
+    fn waiting(&self, reason: &str) {
+        if !self.quiet {
+            self.bar.suspend(|| eprintln!("{reason}"));
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use almanac_delta::StoreLocation;
+use almanac_executor::{ClusterAddress, Tls};
 use serde::Deserialize;
 
 use crate::catalog::{Catalog, ModelEntry};
@@ -29,6 +30,14 @@ pub struct Given {
     pub json: bool,
     /// `-q`.
     pub quiet: bool,
+    /// `--cluster`, `ALMANAC_CLUSTER`.
+    pub cluster: Option<String>,
+    /// `--tls-ca`, `ALMANAC_TLS_CA`.
+    pub tls_ca: Option<PathBuf>,
+    /// `--tls-cert`, `ALMANAC_TLS_CERT`.
+    pub tls_cert: Option<PathBuf>,
+    /// `--tls-key`, `ALMANAC_TLS_KEY`.
+    pub tls_key: Option<PathBuf>,
 }
 
 /// The settings file.
@@ -39,6 +48,10 @@ struct SettingsFile {
     threads: Option<usize>,
     slices: Option<usize>,
     memory_limit_mib: Option<usize>,
+    cluster: Option<String>,
+    tls_ca: Option<PathBuf>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
     #[serde(default)]
     models: BTreeMap<String, ModelEntry>,
 }
@@ -58,6 +71,10 @@ pub struct Settings {
     pub json: bool,
     /// Whether bars and notices are off.
     pub quiet: bool,
+    /// The cluster that plans run on; `None` for this process.
+    pub cluster: Option<ClusterAddress>,
+    /// This process's identity in an encrypted cluster.
+    pub tls: Option<Tls>,
     /// The models.
     pub catalog: Catalog,
 }
@@ -98,7 +115,16 @@ impl Settings {
             .lake
             .or(file.lake)
             .unwrap_or_else(|| "./lake".to_owned());
+        let cluster = given.cluster.or(file.cluster);
+        let cluster = cluster.map(|text| text.parse()).transpose()?;
+        let tls = tls([
+            given.tls_ca.or(file.tls_ca),
+            given.tls_cert.or(file.tls_cert),
+            given.tls_key.or(file.tls_key),
+        ])?;
         Ok(Self {
+            cluster,
+            tls,
             lake: StoreLocation::new(lake),
             threads,
             slices,
@@ -107,6 +133,18 @@ impl Settings {
             quiet: given.quiet,
             catalog: Catalog::new(file.models)?,
         })
+    }
+}
+
+/// All three files, or none.
+fn tls(files: [Option<PathBuf>; 3]) -> Result<Option<Tls>, JobError> {
+    match files {
+        [None, None, None] => Ok(None),
+        [Some(ca), Some(cert), Some(key)] => Ok(Some(Tls { ca, cert, key })),
+        _ => Err(JobError::user(
+            "TLS needs --tls-ca, --tls-cert and --tls-key",
+            "give all three, or none of them",
+        )),
     }
 }
 

@@ -75,6 +75,10 @@ impl Progress for Count {
     fn slice_done(&self) {
         *self.0.lock().unwrap() += 1;
     }
+
+    fn waiting(&self, reason: &str) {
+        panic!("{reason}");
+    }
 }
 
 struct Place {

@@ -16,7 +16,7 @@ use crate::settings::Settings;
 
 /// Merges small files.
 pub async fn optimize(settings: Settings, args: OptimizeArgs) -> Result<Status, JobError> {
-    let context = Context::open(settings).await?;
+    let context = Context::open_here(settings).await?;
     let tables = care::tables(&args.tables)?;
     let names: Vec<&str> = tables.iter().map(|table| table.sql_name()).collect();
     let (run, mut tally) = Run::begin(&context, "optimize", json!({"tables": names})).await?;
@@ -27,7 +27,7 @@ pub async fn optimize(settings: Settings, args: OptimizeArgs) -> Result<Status, 
 
 /// Removes what nothing needs any more.
 pub async fn vacuum(settings: Settings, args: VacuumArgs) -> Result<Status, JobError> {
-    let context = Context::open(settings).await?;
+    let context = Context::open_here(settings).await?;
     let columns = ["table", "files", "log_files", "bytes"];
     let retention = Duration::from_secs(args.retention_hours.saturating_mul(3600));
     check_retention(retention)?;
@@ -43,7 +43,7 @@ pub async fn vacuum(settings: Settings, args: VacuumArgs) -> Result<Status, JobE
 
 /// Shows a table's versions.
 pub async fn history(settings: Settings, args: HistoryArgs) -> Result<Status, JobError> {
-    let context = Context::open(settings).await?;
+    let context = Context::open_here(settings).await?;
     let table = care::tables(&[args.table])?[0];
     let versions = care::history(&context, table, args.limit).await?;
     let columns = [

@@ -12,7 +12,7 @@ use crate::{care, request};
 
 /// Deletes the forecasts of a range.
 pub async fn delete(settings: Settings, args: KeyArgs) -> Result<Status, JobError> {
-    let context = Context::open(settings).await?;
+    let context = Context::open_here(settings).await?;
     let range = (parse_date(&args.start)?, parse_date(&args.end)?);
     let keys = request::stored_keys(&context, &args.selection, range).await?;
     let arguments = json!({

@@ -16,7 +16,7 @@ use crate::status::{self, stale_lines, stale_summary};
 
 /// Takes the days of a file in, and says how many are new.
 pub async fn change(settings: Settings, args: HolidaysArgs) -> Result<Status, JobError> {
-    let context = Context::open(settings).await?;
+    let context = Context::open_here(settings).await?;
     let days = holidays::read_file(&args.file, &context.lake.settings().holidays).await?;
     let arguments = json!({"file": args.file});
     let (run, mut tally) = Run::begin(&context, "holidays", arguments).await?;

@@ -15,7 +15,7 @@ use crate::status::{self, stale_lines, stale_summary};
 
 /// Takes files in, and says what changed and what rests on older input now.
 pub async fn ingest_files(settings: Settings, args: IngestArgs) -> Result<Status, JobError> {
-    let context = Context::open(settings).await?;
+    let context = Context::open_here(settings).await?;
     let request = IngestRequest {
         files: args.files,
         map: args.map,
