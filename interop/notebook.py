@@ -17,6 +17,7 @@ import difflib
 import io
 import pathlib
 import re
+import shutil
 import sys
 import tempfile
 import traceback
@@ -36,7 +37,7 @@ def main() -> int:
     passed = failed = 0
     with tempfile.TemporaryDirectory(prefix="almanac-notebook.") as folder:
         place = pathlib.Path(folder)
-        (place / "lake").symlink_to(arguments.lake.resolve())
+        shutil.copytree(arguments.lake, place / "lake")  # Not every engine follows links.
         (place / "spark-jars").symlink_to(arguments.jars.resolve())
         with contextlib.chdir(place):
             for index, section in enumerate(sections):
