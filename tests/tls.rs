@@ -157,13 +157,7 @@ fn tapped(flags: &[String], lake: &TestLake) -> [Wiretap; 2] {
 fn nothing_readable_is_on_the_wire() {
     let market = Market::usual("Coffee", 3);
     let authority = Authority::new();
-    let secrets = [
-        "Coffee",
-        "random_walk",
-        "unified_data",
-        "day_1",
-        "almanac/v1",
-    ];
+    let secrets = ["Coffee", "random_walk", "unified_data", "day_1"];
     let lake = TestLake::of(&market);
     let encrypted = tapped(&authority.flags("process"), &lake);
     assert_whole(

@@ -421,7 +421,9 @@ pub async fn run(
         let ended: (Result<(), JobError>, Result<(), JobError>) = tokio::join!(forecasts, models);
         tally.absorb(drawn);
         tally.absorb(trained);
-        if let (Err(_), Err(second)) = (&ended.0, &ended.1) {
+        if let (Err(first), Err(second)) = (&ended.0, &ended.1)
+            && first.to_string() != second.to_string()
+        {
             tracing::error!(error = %second, "training of the next chunk failed too");
         }
         ended.0.and(ended.1)?;

@@ -199,13 +199,14 @@ impl Cluster {
     /// Follows a plan to its end.
     async fn watch(&self, id: &str, progress: &dyn Progress) -> Result<QueryState, EngineError> {
         let mut seen = 0;
+        let mut stages = 0;
         let mut moved = Instant::now();
         let mut answered = Instant::now();
         let mut said = false;
         loop {
             self.check()?;
             let path = format!("/almanac/v1/queries/{id}?done={seen}");
-            let state: QueryState = match self.control.get(&path).await {
+            let mut state: QueryState = match self.control.get(&path).await {
                 Ok(state) => state,
                 Err(error @ EngineError::SchedulerLost { .. })
                     if answered.elapsed() < SCHEDULER_PATIENCE =>
@@ -217,6 +218,9 @@ impl Cluster {
                 Err(error) => return Err(error),
             };
             answered = Instant::now();
+            // The graph of a job that has ended may be gone already.
+            stages = stages.max(state.stages);
+            state.stages = stages;
             for _ in seen..state.tasks_done {
                 progress.slice_done();
             }

@@ -299,11 +299,14 @@ async fn tell_query(
     const LOOK: Duration = Duration::from_millis(3);
     let id = JobId::from(id);
     let until = tokio::time::Instant::now() + HELD;
+    let mut stages = 0;
     loop {
-        let state = match query(&told.scheduler, &id).await {
+        let mut state = match query(&told.scheduler, &id).await {
             Ok(state) => state,
             Err(error) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, &error),
         };
+        stages = stages.max(state.stages);
+        state.stages = stages;
         let going_on = matches!(state.status, QueryStatus::Running | QueryStatus::Queued);
         let news = seen.done.is_none_or(|done| state.tasks_done != done);
         if !going_on || news || tokio::time::Instant::now() >= until {
