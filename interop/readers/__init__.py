@@ -4,7 +4,7 @@
 | --- | --- |
 | `columns(table)` | names and types, in Delta's words |
 | `summary(table, kinds, version)` | see `forms.py` |
-| `row(table, kinds, key)` | the rows with that key |
+| `sample(table, kinds, keys)` | the rows with one of the keys |
 
 A new engine is a file here and a line in `check.py`.
 """

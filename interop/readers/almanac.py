@@ -56,7 +56,7 @@ class Almanac:
         rows = self.sql(f"SELECT {aliased} FROM {table.sql_name}", *options)
         return {name: rows[0].get(name) for name in wanted}
 
-    def row(self, table: Table, kinds: dict[str, str], key: dict) -> list[dict]:
-        test = where(key, kinds, self._DIALECT)
+    def sample(self, table: Table, kinds: dict[str, str], keys: list[dict]) -> list[dict]:
+        test = where(keys, kinds, self._DIALECT)
         found = self.sql(f"SELECT {', '.join(kinds)} FROM {table.sql_name} WHERE {test}")
         return [{n: plain(row.get(n), kind) for n, kind in kinds.items()} for row in found]

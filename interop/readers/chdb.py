@@ -1,6 +1,7 @@
 """chDB: ClickHouse in this process."""
 
 import json
+import re
 
 from chdb import session
 
@@ -8,6 +9,7 @@ from expected import Table
 from lakes import Lake
 from readers.forms import SqlReader, quoted
 
+NULLABLE = re.compile(r"^Nullable\((.*)\)$")
 # A process has one session; every reader asks the same.
 _session = None
 
@@ -15,14 +17,14 @@ _session = None
 class ChDb(SqlReader):
     name = "chdb"
     kinds = {
-        "Nullable(Date32)": "date",
-        "Nullable(String)": "string",
-        "Nullable(Float64)": "double",
-        "Nullable(Float32)": "float",
-        "Nullable(Int32)": "integer",
-        "Nullable(Int64)": "long",
-        "Nullable(Bool)": "boolean",
-        "Nullable(DateTime64(6))": "timestamp",
+        "Date32": "date",
+        "String": "string",
+        "Float64": "double",
+        "Float32": "float",
+        "Int32": "integer",
+        "Int64": "long",
+        "Bool": "boolean",
+        "DateTime64(6)": "timestamp",
     }
     dialect = {
         "day": "toInt64(toInt32({0}))",
@@ -50,14 +52,17 @@ class ChDb(SqlReader):
         return f"(SELECT * FROM {relation} SETTINGS delta_lake_snapshot_version = {version})"
 
     def rows(self, sql: str) -> list[tuple]:
-        # A CAST to a plain type would make nulls an error, and JSON would make 64 bits strings.
+        # A CAST to a plain type would make nulls an error, an aggregate of nothing would be zero
+        # where a column has no nulls, and JSON would make 64 bits strings.
         settings = (
-            "cast_keep_nullable = 1, session_timezone = 'UTC',"
-            " output_format_json_quote_64bit_integers = 0"
+            "cast_keep_nullable = 1, aggregate_functions_null_for_empty = 1,"
+            " session_timezone = 'UTC', output_format_json_quote_64bit_integers = 0"
         )
         answer = self.session.query(f"SELECT * FROM ({sql}) SETTINGS {settings}", "JSONCompactEachRow")
         return [tuple(json.loads(line)) for line in answer.bytes().decode().splitlines()]
 
     def types(self, table: Table) -> list[tuple[str, str]]:
         answer = self.session.query(f"DESCRIBE {self.scan(table)}", "JSONCompactEachRow")
-        return [tuple(json.loads(line))[:2] for line in answer.bytes().decode().splitlines()]
+        described = [json.loads(line) for line in answer.bytes().decode().splitlines()]
+        # Whether a column may be null is another question.
+        return [(name, NULLABLE.sub(r"\1", kind)) for name, kind, *_ in described]

@@ -1,5 +1,8 @@
 """Python deltalake, scanned by pyarrow."""
 
+import functools
+import operator
+
 import deltalake
 import pyarrow
 import pyarrow.compute
@@ -30,11 +33,14 @@ class Deltalake:
             found = {name: _merged(name, value, part[name]) for name, value in found.items()}
         return found
 
-    def row(self, table: Table, kinds: dict[str, str], key: dict) -> list[dict]:
-        tests = [_arrow_test(name, value, kinds[name]) for name, value in key.items()]
-        test = tests[0]
-        for other in tests[1:]:
-            test = test & other
+    def sample(self, table: Table, kinds: dict[str, str], keys: list[dict]) -> list[dict]:
+        tests = [
+            functools.reduce(
+                operator.and_, (_arrow_test(name, key[name], kinds[name]) for name in key)
+            )
+            for key in keys
+        ]
+        test = functools.reduce(operator.or_, tests)
         rows = self.table(table).to_pyarrow_dataset().to_table(columns=list(kinds), filter=test)
         return [{n: plain(row[n], kinds[n]) for n in kinds} for row in rows.to_pylist()]
 

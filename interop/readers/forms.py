@@ -52,20 +52,19 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def where(key: dict, kinds: dict[str, str], dialect: dict[str, str]) -> str:
-    """The SQL that is true of the rows with a key."""
-    tests = []
-    for name, value in key.items():
+def where(keys: list[dict], kinds: dict[str, str], dialect: dict[str, str]) -> str:
+    """The SQL that is true of the rows with one of the keys."""
+
+    def test(name: str, value) -> str:
         if value is None:
-            tests.append(f"{name} IS NULL")
-        elif kinds[name] == "date":
+            return f"{name} IS NULL"
+        if kinds[name] == "date":
             day = EPOCH_DAY + datetime.timedelta(days=value)
-            tests.append(f"{name} = {dialect.get('date', 'DATE {0}').format(quoted(str(day)))}")
-        elif kinds[name] == "string":
-            tests.append(f"{name} = {quoted(value)}")
-        else:
-            tests.append(f"{name} = {value}")
-    return " AND ".join(tests)
+            return f"{name} = {dialect.get('date', 'DATE {0}').format(quoted(str(day)))}"
+        return f"{name} = {quoted(value) if kinds[name] == 'string' else value}"
+
+    tests = [" AND ".join(test(name, value) for name, value in key.items()) for key in keys]
+    return " OR ".join(f"({test})" for test in tests)
 
 
 def measures(kinds: dict[str, str], dialect: dict[str, str]) -> dict[str, str]:
@@ -131,13 +130,13 @@ class SqlReader:
         row = self.rows(f"SELECT {aliased} FROM {self.scan(table, version)}")[0]
         return dict(zip(wanted, row))
 
-    def row(self, table: Table, kinds: dict[str, str], key: dict) -> list[dict]:
+    def sample(self, table: Table, kinds: dict[str, str], keys: list[dict]) -> list[dict]:
         names = ", ".join(
             f"{self.dialect['instant'].format(name)} AS {name}_instant"
             if kind == "timestamp"
             else name
             for name, kind in kinds.items()
         )
-        test = where(key, kinds, self.dialect)
+        test = where(keys, kinds, self.dialect)
         found = self.rows(f"SELECT {names} FROM {self.scan(table)} WHERE {test}")
         return [{n: plain(v, kinds[n]) for n, v in zip(kinds, row)} for row in found]

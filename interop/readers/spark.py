@@ -18,6 +18,8 @@ def session(jars: pathlib.Path, store: Store | None) -> SparkSession:
             "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
             "spark.sql.session.timeZone": "UTC",
             "spark.sql.shuffle.partitions": "2",
+            # Many small queries: compiling each would take longer than to interpret it.
+            "spark.sql.codegen.wholeStage": "false",
             "spark.databricks.delta.snapshotPartitions": "2",
             "spark.driver.memory": "2g",
             "spark.driver.host": "127.0.0.1",
