@@ -58,6 +58,7 @@ impl Run {
         command: &'static str,
         arguments: Value,
     ) -> Result<(Self, Tally), JobError> {
+        context.lake.require_conditional_put().await?;
         let tally = Tally::of_request(context);
         let open = OpenRun {
             run_id: context.stamp.run_id.clone(),
