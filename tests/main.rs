@@ -33,5 +33,6 @@ mod poisoned_future;
 mod quickstart;
 mod real_data;
 mod refusals;
+mod s3;
 mod status_and_sql;
 mod table_care;
