@@ -118,6 +118,7 @@ impl Lake {
         store: LakeStore,
         settings: LakeSettings,
     ) -> Result<Self, DeltaError> {
+        store.rehearse_conditional_put().await?;
         let created = put_settings(&store, &settings).await?;
         if !created && read_settings(&store).await? != settings {
             return Err(DeltaError::AlreadyALake { uri: store.uri });
@@ -125,7 +126,6 @@ impl Lake {
         let lake = Self {
             opened: Arc::new(Opened { store, settings }),
         };
-        lake.require_conditional_put().await?;
         let mut made = 0;
         for name in TableName::ALL {
             made += usize::from(lake.create_table(name).await?);

@@ -12,9 +12,10 @@ use datafusion::execution::object_store::ObjectStoreRegistry;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{Error, ObjectStore, PutMode, PutOptions};
+use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use tokio::runtime::Handle;
 use url::{Position, Url};
+use uuid::Uuid;
 
 use self::failure::Trouble;
 use self::s3::{Patience, S3};
@@ -242,6 +243,20 @@ impl LakeStore {
         }
     }
 
+    /// The same with an object made for it, where there is no lake yet: on a store without the
+    /// condition, asking for one would overwrite it.
+    pub(crate) async fn rehearse_conditional_put(&self) -> Result<(), DeltaError> {
+        let Some(store) = &self.opening else {
+            return Ok(());
+        };
+        let path = Path::from(format!("_almanac/rehearsal-{}", Uuid::new_v4()));
+        let wrap = |error| DeltaError::store(format!("writing to `{}`", self.uri), error);
+        store.put(&path, "".into()).await.map_err(wrap)?;
+        let refused = self.require_conditional_put(&path, vec![]).await;
+        store.delete(&path).await.map_err(wrap)?;
+        refused
+    }
+
     /// The store with paths from the root of one table.
     pub(crate) fn table(&self, folder: &str) -> Arc<dyn ObjectStore> {
         let prefix: Path = self
@@ -350,7 +365,6 @@ fn looks_encoded(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use object_store::ObjectStoreExt as _;
 
     #[tokio::test]
     async fn a_missing_folder_is_not_a_lake_and_is_not_made() {
