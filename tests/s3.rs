@@ -63,17 +63,24 @@ fn count(rows: &[Value], name: &str) -> u64 {
 }
 
 /// Whether the lake on S3 holds exactly these keys, each whole and once, with the bytes of the lake
-/// in the folder; counted through almanac as well.
+/// in the folder.
 #[track_caller]
 fn assert_exact(bucket: &Bucket, wanted: &BTreeSet<Key>, folder: &TestLake) {
-    let lake = bucket.download();
-    assert_whole(&lake, wanted, PATHS);
+    let lake = assert_once(bucket, wanted);
     assert_same(&bits(&lake.paths()), &bits(&folder.paths()), "paths on S3");
     assert_same(
         &states(&lake.models()),
         &states(&folder.models()),
         "states on S3",
     );
+}
+
+/// Whether the lake on S3 holds exactly these keys, each whole and once; counted through almanac as
+/// well. What is in the bucket.
+#[track_caller]
+fn assert_once(bucket: &Bucket, wanted: &BTreeSet<Key>) -> TestLake {
+    let lake = bucket.download();
+    assert_whole(&lake, wanted, PATHS);
     let rows = bucket.sql(
         "SELECT count(*) AS rows, count(DISTINCT concat(commodity, model_name, model_version, forecast_start_date, '/', path_id)) AS once \
          FROM distributions WHERE NOT is_actuals",
@@ -86,6 +93,7 @@ fn assert_exact(bucket: &Bucket, wanted: &BTreeSet<Key>, folder: &TestLake) {
     );
     let all = wanted.len() as u64 * 14;
     assert_eq!((count(&rows, "rows"), count(&rows, "once")), (all, all));
+    lake
 }
 
 /// Whether every run has one row.
@@ -139,7 +147,6 @@ fn overlapping_backfills_on_s3_write_every_key_once() {
         return;
     };
     let (first, last) = ("2020-12-27", "2021-01-06");
-    let folder = in_a_folder(first, last);
     let all = wanted(first, last);
     let mut conflicting = 0;
     for round in 0..rounds() {
@@ -153,9 +160,10 @@ fn overlapping_backfills_on_s3_write_every_key_once() {
         println!("round {round}: conflicts {conflicts:?}, made {made:?}");
         conflicting += u64::from(conflicts.iter().any(|count| *count > 0));
         assert_eq!(made.iter().sum::<u64>(), all.len() as u64);
-        assert_exact(&lake, &all, &folder);
+        // Which models there are depends on who trained first, so there are no bytes to compare.
+        let found = assert_once(&lake, &all);
         assert_runs_once(&lake);
-        assert_points_equal_a_rebuild(&lake.download(), &backfill(first, last));
+        assert_points_equal_a_rebuild(&found, &backfill(first, last));
     }
     println!("{conflicting} of {} pairs conflicted on S3", rounds());
     if rounds() >= 20 {

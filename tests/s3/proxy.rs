@@ -85,7 +85,7 @@ impl Proxy {
     /// Stands before the server and harms one request in ten, in every way that leaves the store
     /// whole: refused, cut off before or after it was served, kept waiting before or after.
     pub fn unreliable(upstream: u16, seed: u64, patience: Duration) -> Self {
-        let chance = Mutex::new(Chance::new(seed));
+        let chance = Mutex::new(Chance::new(1000 * seed));
         Self::before(upstream, move |_| {
             let draw = chance.lock().expect("no rule panics").uniform();
             match (draw * 100.0) as u32 {
