@@ -120,6 +120,19 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts a command; `line` is for messages.
+    pub fn start(line: &str, command: &mut Command) -> Self {
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        Self {
+            line: line.to_owned(),
+            child,
+        }
+    }
+
     /// Sends SIGKILL.
     pub fn kill(&mut self) {
         // It may have ended by itself: then there is nothing to kill.
@@ -287,16 +300,7 @@ impl TestLake {
 
     /// Starts a command.
     pub fn start(&self, line: &str) -> Running {
-        let child = self
-            .command(line)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
-        Running {
-            line: line.to_owned(),
-            child,
-        }
+        Running::start(line, &mut self.command(line))
     }
 
     /// Runs a job that must succeed; its report.

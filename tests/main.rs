@@ -36,6 +36,7 @@ mod poisoned_future;
 mod quickstart;
 mod real_data;
 mod refusals;
+mod s3;
 mod status_and_sql;
 mod table_care;
 mod tls;

@@ -262,6 +262,9 @@ impl TableSnapshot {
                             reason: source.to_string(),
                         })
                     }
+                    error if error.may_pass() => Ok(CommitOutcome::Retryable {
+                        reason: error.to_string(),
+                    }),
                     error => Err(error),
                 }
             }
@@ -273,6 +276,9 @@ impl TableSnapshot {
                     ..
                 } => Ok(CommitOutcome::Retryable {
                     reason: source.to_string(),
+                }),
+                error if error.may_pass() => Ok(CommitOutcome::Retryable {
+                    reason: error.to_string(),
                 }),
                 error => Err(error),
             },

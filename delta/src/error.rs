@@ -7,6 +7,8 @@ use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;
 use parquet::errors::ParquetError;
 
+use crate::store::{S3Failure, below};
+
 /// A failure of the lake or of one of its tables.
 ///
 /// Losing a race is not here: see [`CommitOutcome`](crate::commit::CommitOutcome).
@@ -81,6 +83,14 @@ pub enum DeltaError {
         uri: String,
         /// What the store said.
         reason: String,
+    },
+    /// S3 does not serve: credentials, bucket, region or endpoint are wrong, or it fails on its side.
+    #[error("{what}: {source}")]
+    S3 {
+        /// The lake, or what was being done to which object in it.
+        what: String,
+        /// Why.
+        source: S3Failure,
     },
     /// A column is missing or has another type than the table's definition says.
     #[error("column `{column}` of table `{table}` is {found}, needed {needed}")]
@@ -166,6 +176,27 @@ impl DeltaError {
         refusal(&what, &source).unwrap_or(Self::Store { what, source })
     }
 
+    /// Wraps a failure of S3. `what` says what was being done, or names the lake.
+    #[must_use]
+    pub fn s3(what: impl Into<String>, source: S3Failure) -> Self {
+        let what = what.into();
+        Self::S3 { what, source }
+    }
+
+    /// The failure of S3 at the end of a chain of causes, if that is what a plan failed at.
+    #[must_use]
+    pub fn of_s3(error: &(dyn StdError + 'static)) -> Option<Self> {
+        S3Failure::find(error)
+            .filter(|failure| failure.is_user_fixable())
+            .map(|failure| Self::s3("reading or writing the lake", failure.clone()))
+    }
+
+    /// Whether the same may succeed the next time, without anyone doing anything about it.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::S3 { source, .. } if source.may_pass())
+    }
+
     /// Wraps an error of reading a data file that a table's log names.
     #[must_use]
     pub fn data_file(path: &str, source: object_store::Error) -> Self {
@@ -239,6 +270,7 @@ impl DeltaError {
             | Self::Schema { .. }
             | Self::FileMissing { .. }
             | Self::RetentionTooShort { .. } => true,
+            Self::S3 { source, .. } => source.is_user_fixable(),
             Self::Corrupt { .. }
             | Self::Store { .. }
             | Self::Log { .. }
@@ -256,9 +288,11 @@ impl DeltaError {
                 Some(format!("make one with `almanac --lake {uri} init`, or point --lake at it"))
             }
             Self::AlreadyALake { uri } => Some(format!(
-                "use it as it is, or choose another folder than `{uri}`; nothing was changed"
+                "use it as it is, or choose another place than `{uri}`; nothing was changed"
             )),
-            Self::UnsupportedStore { .. } => Some("use a folder or a file:// URL".to_owned()),
+            Self::UnsupportedStore { .. } => Some(
+                "use a folder, a file:// URL or s3://bucket/prefix".to_owned(),
+            ),
             Self::TableMissing { uri, .. } => Some(format!(
                 "an `init` that was cut short is completed by running `almanac --lake {uri} init` again with the same settings"
             )),
@@ -271,6 +305,7 @@ impl DeltaError {
             Self::ReadOnly { .. } => {
                 Some("check who owns the lake's folder and whether its disk is mounted read-only".to_owned())
             }
+            Self::S3 { source, .. } => source.hint(),
             Self::StoreFull { .. } => Some(
                 "free some space and run again; what is committed stays, `almanac vacuum` removes what was not".to_owned(),
             ),
@@ -300,6 +335,11 @@ const EDQUOT: i32 = 122;
 fn refusal(uri: &str, error: &(dyn StdError + 'static)) -> Option<DeltaError> {
     let mut cause = Some(error);
     while let Some(error) = cause {
+        if let Some(failure) = error.downcast_ref::<S3Failure>() {
+            return failure
+                .is_user_fixable()
+                .then(|| DeltaError::s3(uri, failure.clone()));
+        }
         if let Some(io) = error.downcast_ref::<io::Error>() {
             let (uri, reason) = (uri.to_owned(), io.to_string());
             match (io.kind(), io.raw_os_error()) {
@@ -313,23 +353,8 @@ fn refusal(uri: &str, error: &(dyn StdError + 'static)) -> Option<DeltaError> {
                 }
                 _ => {}
             }
-            // An I/O error made from another error hides it from `source`.
-            if let Some(inner) = io.get_ref() {
-                cause = Some(inner);
-                continue;
-            }
         }
-        if let Some(
-            object_store::Error::PermissionDenied { path, .. }
-            | object_store::Error::Unauthenticated { path, .. },
-        ) = error.downcast_ref::<object_store::Error>()
-        {
-            return Some(DeltaError::ReadOnly {
-                uri: path.clone(),
-                reason: error.to_string(),
-            });
-        }
-        cause = error.source();
+        cause = below(error);
     }
     None
 }

@@ -106,18 +106,19 @@ impl Lake {
         location: &StoreLocation,
         settings: LakeSettings,
     ) -> Result<Self, DeltaError> {
-        Self::create_in(LakeStore::create(&location.uri)?, settings).await
+        Self::create_in(LakeStore::create(&location.uri).await?, settings).await
     }
 
     /// Opens a lake. Reads its settings and nothing else.
     pub async fn open(location: &StoreLocation) -> Result<Self, DeltaError> {
-        Self::open_in(LakeStore::open(&location.uri)?).await
+        Self::open_in(LakeStore::open(&location.uri).await?).await
     }
 
     pub(crate) async fn create_in(
         store: LakeStore,
         settings: LakeSettings,
     ) -> Result<Self, DeltaError> {
+        store.rehearse_conditional_put().await?;
         let created = put_settings(&store, &settings).await?;
         if !created && read_settings(&store).await? != settings {
             return Err(DeltaError::AlreadyALake { uri: store.uri });
@@ -144,6 +145,16 @@ impl Lake {
         })
     }
 
+    /// Makes sure that the store can refuse to overwrite an object, on which every commit rests. For
+    /// the beginning of whatever writes: a store without it is found before there is work to lose.
+    pub async fn require_conditional_put(&self) -> Result<(), DeltaError> {
+        let Opened { store, settings } = self.opened.as_ref();
+        let bytes = settings_bytes(store, settings)?;
+        store
+            .require_conditional_put(&Path::from(SETTINGS), bytes)
+            .await
+    }
+
     /// The settings the lake was made with.
     #[must_use]
     pub fn settings(&self) -> &LakeSettings {
@@ -162,7 +173,7 @@ impl Lake {
         &self.opened.store.url
     }
 
-    /// The store that the lake is in, as an engine's registry names it: `file:///`.
+    /// The store that the lake is in, as an engine's registry names it: `file:///`, `s3://bucket/`.
     #[must_use]
     pub fn store_url(&self) -> String {
         format!("{}/", &self.url()[..Position::BeforePath])
@@ -277,17 +288,13 @@ impl Lake {
 
 /// Puts the settings if there are none; says whether they were put.
 async fn put_settings(store: &LakeStore, settings: &LakeSettings) -> Result<bool, DeltaError> {
-    let json = |source| DeltaError::Json {
-        what: format!("settings of `{}`", store.uri),
-        source,
-    };
-    let bytes = serde_json::to_vec_pretty(settings).map_err(json)?;
+    let bytes = settings_bytes(store, settings)?;
     let options = PutOptions {
         mode: PutMode::Create,
         ..PutOptions::default()
     };
     match store
-        .lake()
+        .opening()
         .put_opts(&Path::from(SETTINGS), bytes.into(), options)
         .await
     {
@@ -300,13 +307,20 @@ async fn put_settings(store: &LakeStore, settings: &LakeSettings) -> Result<bool
     }
 }
 
+fn settings_bytes(store: &LakeStore, settings: &LakeSettings) -> Result<Vec<u8>, DeltaError> {
+    serde_json::to_vec_pretty(settings).map_err(|source| DeltaError::Json {
+        what: format!("settings of `{}`", store.uri),
+        source,
+    })
+}
+
 async fn read_settings(store: &LakeStore) -> Result<LakeSettings, DeltaError> {
     let not_a_lake = |reason: String| DeltaError::NotALake {
         uri: store.uri.clone(),
         reason,
     };
     let wrap = |error| DeltaError::store(format!("reading `{SETTINGS}` of `{}`", store.uri), error);
-    let bytes = match store.lake().get(&Path::from(SETTINGS)).await {
+    let bytes = match store.opening().get(&Path::from(SETTINGS)).await {
         Ok(object) => object.bytes().await.map_err(wrap)?,
         Err(object_store::Error::NotFound { .. }) => {
             return Err(not_a_lake(format!("there is no `{SETTINGS}`")));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use almanac_delta::store::Stores;
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use datafusion::execution::SessionState;
@@ -61,7 +62,7 @@ impl Drop for Embedded {
 }
 
 impl Embedded {
-    /// Starts the pool.
+    /// Starts the pool. Stores are asked on the runtime that this is called on, never on the pool.
     ///
     /// # Errors
     /// When threads cannot be started.
@@ -74,6 +75,7 @@ impl Embedded {
         );
         let runtime_env = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(memory))
+            .with_object_store_registry(Arc::new(Stores::new()))
             .build_arc()?;
         Ok(Self {
             slots: Arc::new(Semaphore::new(settings.threads.max(1))),

@@ -118,6 +118,7 @@ impl EngineError {
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
+            Self::Lake(error @ DeltaError::S3 { .. }) => !error.may_pass(),
             Self::Lake(error) => matches!(
                 error,
                 DeltaError::StoreFull { .. }
@@ -157,10 +158,13 @@ impl From<DataFusionError> for EngineError {
         match error {
             DataFusionError::External(inner) => match inner.downcast::<DeltaError>() {
                 Ok(lake) => Self::Lake(*lake),
-                Err(inner) => Self::Query(DataFusionError::External(inner)),
+                Err(inner) => match DeltaError::of_s3(inner.as_ref()) {
+                    Some(failure) => Self::Lake(failure),
+                    None => Self::Query(DataFusionError::External(inner)),
+                },
             },
             DataFusionError::Context(_, inner) => Self::from(*inner),
-            other => match DeltaError::missing_file(&other) {
+            other => match DeltaError::missing_file(&other).or_else(|| DeltaError::of_s3(&other)) {
                 Some(missing) => Self::Lake(missing),
                 None => Self::Query(other),
             },

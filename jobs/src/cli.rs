@@ -23,7 +23,7 @@ pub fn parse() -> Result<Cli, ExitCode> {
     after_help = "Example:\n  almanac quickstart"
 )]
 pub struct Cli {
-    /// The lake: a folder or a file:// URL [default: ./lake]
+    /// The lake: a folder or s3://bucket/prefix [default: ./lake]
     #[arg(long, global = true, env = "ALMANAC_LAKE", value_name = "URI")]
     pub lake: Option<String>,
     /// Threads of the embedded engine [default: all cores]
