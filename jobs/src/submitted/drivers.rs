@@ -729,3 +729,6 @@ fn read(folder: &Path) -> io::Result<Vec<Entry>> {
     }
     Ok(entries)
 }
+
+#[cfg(test)]
+mod tests;

@@ -174,3 +174,116 @@ async fn log(
         sleep(TICK).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::submitted::{DriverSettings, Patience};
+
+    async fn router() -> (tempfile::TempDir, Router) {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = DriverSettings {
+            work_dir: folder.path().to_owned(),
+            binary: "/bin/true".into(),
+            at_once: 1,
+            patience: Patience::default(),
+        };
+        // Never begun: jobs stay queued.
+        let drivers = Drivers::open(settings).await.unwrap();
+        (folder, routes(drivers))
+    }
+
+    async fn asked(router: &Router, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/almanac/v1/jobs{path}"))
+            .body(Body::from(body.to_owned()))
+            .unwrap();
+        let answer = router.clone().oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    fn submission(arguments: &[&str]) -> String {
+        json!({"arguments": arguments, "lake": "/lake"}).to_string()
+    }
+
+    #[tokio::test]
+    async fn a_job_is_submitted_listed_shown_and_cancelled() {
+        let (_folder, router) = router().await;
+        let (status, job) = asked(&router, "POST", "", &submission(&["vacuum"])).await;
+        assert_eq!((status, job["state"].as_str()), (201, Some("queued")));
+        let id = job["id"].as_str().unwrap();
+        let (_, second) = asked(&router, "POST", "", &submission(&["optimize"])).await;
+        let (status, listed) = asked(&router, "GET", "?limit=1", "").await;
+        assert_eq!((status, &listed["jobs"]), (200, &json!([second])));
+        let (status, shown) = asked(&router, "GET", &format!("/{id}"), "").await;
+        assert_eq!(
+            (status, &shown),
+            (200, &json!({"job": job, "result": null}))
+        );
+        let (status, piece) = asked(&router, "GET", &format!("/{id}/log?from=0"), "").await;
+        assert_eq!((status, piece["ended"].as_bool()), (200, Some(false)));
+        let (status, job) = asked(&router, "POST", &format!("/{id}/cancel"), "").await;
+        assert_eq!((status, job["state"].as_str()), (200, Some("cancelled")));
+        // One that has ended is not waited for.
+        let (_, piece) = asked(&router, "GET", &format!("/{id}/log?wait=20"), "").await;
+        assert_eq!(piece["ended"], true);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_done_is_refused_with_a_hint() {
+        let (folder, router) = router().await;
+        let large = " ".repeat(LARGEST + 1);
+        let odd =
+            json!({"arguments": ["vacuum"], "lake": "/lake", "config": "/etc/passwd"}).to_string();
+        for (method, path, body, wanted, said) in [
+            ("POST", "", "{".to_owned(), 400, "no submission"),
+            ("POST", "", odd, 400, "config"),
+            ("POST", "", large, 413, "cannot be read"),
+            ("POST", "", submission(&[]), 400, ""),
+            ("POST", "", submission(&["init"]), 400, "init"),
+            (
+                "POST",
+                "",
+                submission(&["vacuum", "--lake=/elsewhere"]),
+                400,
+                "--lake",
+            ),
+            (
+                "POST",
+                "",
+                submission(&["vacuum", "--retention-hours=1"]),
+                400,
+                "168",
+            ),
+            (
+                "GET",
+                "/0123456789",
+                String::new(),
+                404,
+                "no job `0123456789`",
+            ),
+            ("GET", "/..%2f..%2fetc", String::new(), 404, "no job"),
+            ("GET", "/012345678/log", String::new(), 404, "no job"),
+            ("POST", "/012345678/cancel", String::new(), 404, "no job"),
+        ] {
+            let (status, refusal) = asked(&router, method, path, &body).await;
+            assert_eq!(status, wanted, "{method} {path} {refusal}");
+            assert!(
+                refusal["error"].as_str().unwrap().contains(said),
+                "{refusal}"
+            );
+            assert!(refusal["hint"].is_string(), "{refusal}");
+        }
+        let left = std::fs::read_dir(folder.path().join("jobs"))
+            .unwrap()
+            .count();
+        assert_eq!(left, 1, "the lock and no job");
+    }
+}
