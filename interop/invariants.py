@@ -16,7 +16,7 @@ from expected import (
     UNIFIED_DATA,
     Table,
 )
-from readers import DuckDb
+from readers.duckdb import DuckDb
 
 PATHS = 2000
 KEY = "commodity, model_name, model_version, forecast_start_date"

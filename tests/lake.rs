@@ -120,6 +120,11 @@ impl Running {
         let _ = self.child.kill();
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Stops it where it is.
     pub fn pause(&self) {
         self.signal("STOP");

@@ -8,6 +8,7 @@
 
 mod lake;
 mod market;
+mod processes;
 mod tables;
 mod whole;
 
@@ -15,6 +16,7 @@ mod actuals;
 mod bad_input;
 mod cadence;
 mod calendars;
+mod cluster;
 mod conditioning;
 mod covariates;
 mod daily;

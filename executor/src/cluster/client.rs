@@ -406,7 +406,7 @@ impl Engine for Cluster {
             .await;
         offloaded.remove().await;
         let (ended, _) = ended?;
-        if ended.stages > 1 {
+        if ended.stages != 1 {
             return Err(EngineError::NotOneStage {
                 operator: format!("{} stages on the cluster", ended.stages),
             });

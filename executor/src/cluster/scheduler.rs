@@ -361,6 +361,12 @@ async fn query(scheduler: &Server, id: &JobId) -> Result<QueryState, String> {
         None => QueryStatus::Unknown,
         Some(job_status::Status::Queued(_) | job_status::Status::Running(_)) => QueryStatus::Queued,
         Some(job_status::Status::Failed(_) | job_status::Status::Successful(_)) => {
+            let all = tasks
+                .get_all_jobs()
+                .await
+                .map_err(|error| error.to_string())?;
+            let own = all.iter().find(|job| job.job_id == *id);
+            state.stages = own.map_or(0, |job| job.num_stages);
             QueryStatus::Ended
         }
     };
