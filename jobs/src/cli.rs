@@ -141,7 +141,7 @@ pub enum Command {
     Jobs(JobsArgs),
     /// Run the job that a file describes
     #[command(
-        after_help = "Example:\n  almanac run examples/jobs/daily-coffee.toml --date 2024-02-29\n\ndocs/jobs.md says what may stand in the file."
+        after_help = "Example:\n  almanac run deploy/jobs/daily-coffee.toml --date 2024-02-29\n\ndocs/jobs.md says what may stand in the file."
     )]
     Run(RunArgs),
 }

@@ -91,7 +91,7 @@ pub async fn run(cli: Cli) -> Result<Status, JobError> {
         Command::Jobs(args) => jobs::run(&control(&settings).await?, &settings, &args).await,
         Command::Run(_) => match file {
             Some(file) if file.submit => {
-                job_file::run_submitted(&control(&settings).await?, &settings, &file).await
+                job_file::run_submitted(control(&settings), &settings, &file).await
             }
             Some(file) => job_file::run(&settings, &file, &flags).await,
             None => Err(JobError::ours("a job file was not read")),

@@ -58,9 +58,9 @@ pub async fn run(
     }
 }
 
-/// Hands a job to the scheduler, and waits for its end.
+/// Hands a job to the scheduler, and waits for its end. A scheduler that is not there fails the job.
 pub async fn run_submitted(
-    control: &Control,
+    control: impl Future<Output = Result<Control, JobError>>,
     settings: &Settings,
     file: &JobFile,
 ) -> Result<Status, JobError> {
@@ -71,15 +71,16 @@ pub async fn run_submitted(
     };
     let ended = async {
         let submission = Submission::new(settings, &file.line.arguments)?;
+        let control = control.await?;
         report.lake.clone_from(&submission.lake);
         report.arguments.clone_from(&submission.arguments);
-        let job = submitted::submit(control, &submission).await?;
+        let job = submitted::submit(&control, &submission).await?;
         let id = job.id.to_string();
         if !settings.quiet {
             eprintln!("job {id}: ending this command ends only the following");
         }
         report.submitted = Some(id.clone());
-        submitted::follow(control, &id, true).await
+        submitted::follow(&control, &id, true).await
     };
     let outcome = match ended.await {
         Ok(shown) => {

@@ -26,6 +26,8 @@ use crate::process::{Process, Signal, marked, signal_group};
 /// Variable that every driver has, at its job's folder: a driver is found by it when its scheduler
 /// was killed before it could write down which process it is.
 const MARK: &str = "ALMANAC_DRIVER";
+/// From the end of a driver until its scheduler, told to end at the same time, knows of that.
+const TOLD_AT_ONCE: Duration = Duration::from_millis(500);
 /// Drivers of one job that may be ended by something else than themselves.
 const MOST_DEATHS: u32 = 3;
 /// Jobs that may wait.
@@ -405,7 +407,12 @@ impl Drivers {
             // It had done its work when it was asked to end.
             (Ok(status), Some(_)) if matches!(status.code(), Some(0 | 3)) => by_itself(status),
             (Ok(_), Some(asked)) => asked,
-            (Ok(status), None) => by_itself(status),
+            (Ok(status), None) if matches!(status.code(), Some(0 | 3)) => by_itself(status),
+            (Ok(status), None) => tokio::select! {
+                // Who ends a whole service tells the scheduler and its drivers at once.
+                () = self.stopped() => Ended::Stopped,
+                () = sleep(TOLD_AT_ONCE) => by_itself(status),
+            },
             (Err(error), _) => Ended::Died(format!("its driver is lost: {error}")),
         }
     }
