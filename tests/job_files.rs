@@ -398,7 +398,7 @@ fn a_file_that_makes_no_sense_is_refused_by_its_name_and_changes_nothing() {
             "NOT_SET",
             "",
         ),
-        ("start =", "start", "line 5", ""),
+        ("start =", "start", "line 7", ""),
     ] {
         let content = BACKFILL.replacen(from, to, 1);
         assert_ne!(content, BACKFILL);

@@ -204,7 +204,7 @@ mod tests {
         family = "linear_regression"
         covariates = ["vix"]
         lag_days = 2
-        ridge = 0.1
+        lags = [1, 5]
         [models.other]
         family = "naive"
     "#;
