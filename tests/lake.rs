@@ -66,6 +66,12 @@ impl Output {
         }
     }
 
+    /// Waits for the end of a process that writes to pipes.
+    pub fn of_child(line: &str, child: Child) -> Self {
+        let output = child.wait_with_output();
+        Self::of(line.to_owned(), output.expect("a child can be waited for"))
+    }
+
     /// Itself, if it ended with this code.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
@@ -152,12 +158,7 @@ impl Running {
 
     /// Waits for the end.
     pub fn wait(self) -> Output {
-        Output::of(
-            self.line,
-            self.child
-                .wait_with_output()
-                .expect("a child can be waited for"),
-        )
+        Output::of_child(&self.line, self.child)
     }
 }
 

@@ -1,13 +1,14 @@
 //! A large schedule, as an object beside the lake's manifests instead of in every task.
 //!
 //! A plan is sent to each task whole. Where its units take more than [`INLINE_BYTES`] they are put
-//! under `_almanac/plans/` once, and the plan carries their address; a process reads them once.
+//! under `_almanac/payloads/` once, and the plan carries their address; a process reads them once.
 
 use std::collections::HashMap;
 use std::fmt::Formatter;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use almanac_delta::DeltaError;
+use almanac_delta::care::PAYLOADS;
 use almanac_delta::write::WriteExec;
 use almanac_udfs::assign::AssignUnits;
 use almanac_udfs::operator::{OperatorExec, RowOperator};
@@ -27,13 +28,15 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::error::EngineError;
 
 /// Units up to this size travel in the plan itself.
 const INLINE_BYTES: usize = 1 << 20;
 
-/// Where a plan's units are.
+/// Where a plan's units are. Each plan has an object of its own, though its content may be that of
+/// another: it is removed when the plan has run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredUnits {
     /// The object store, as a registry names it.
@@ -92,7 +95,10 @@ pub(crate) async fn offload(
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        let path = Path::parse(format!("{root}/_almanac/plans/{sha256}.json"))?;
+        let path = Path::parse(format!(
+            "{root}/{PAYLOADS}/{sha256}-{}.json",
+            Uuid::new_v4()
+        ))?;
         let units = StoredUnits {
             store_url: store_url.clone(),
             path: path.to_string(),
