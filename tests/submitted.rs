@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -12,6 +12,7 @@ use crate::lake::{Output, Report, TestLake};
 use crate::market::{Market, days};
 use crate::processes::{Process, almanac, signal, until};
 use crate::tables::{assert_same, bits, keys};
+use crate::tls::Authority;
 use crate::whole::assert_whole;
 
 const SHORT: &str = "backfill --commodity Coffee --models naive,random_walk --start 2021-03-01 --end 2021-03-05 \
@@ -35,6 +36,8 @@ fn long_keys() -> std::collections::BTreeSet<crate::tables::Key> {
 /// A scheduler with its executor in a folder of its own.
 struct Site {
     folder: TempDir,
+    /// What each process is told.
+    everywhere: Vec<String>,
     flags: Vec<String>,
     environment: Vec<(&'static str, String)>,
     scheduler: Process,
@@ -42,30 +45,40 @@ struct Site {
 }
 
 impl Site {
+    /// A scheduler with these flags and variables.
     fn start(flags: &[&str], environment: &[(&'static str, &str)]) -> Self {
+        Self::with(vec![], flags, environment)
+    }
+
+    fn with(everywhere: Vec<String>, flags: &[&str], environment: &[(&'static str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let flags = flags.iter().map(|flag| (*flag).to_owned());
+        let flags: Vec<String> = everywhere.iter().cloned().chain(flags).collect();
         let environment: Vec<_> = environment
             .iter()
             .map(|(name, value)| (*name, (*value).to_owned()))
             .collect();
         let scheduler = Self::scheduler(&folder, "127.0.0.1:0", &flags, &environment);
         let work_dir = folder.path().join("executor").display().to_string();
-        let executor = Process::start(&mut almanac(&[
-            "--json",
-            "cluster",
-            "executor",
-            "--bind",
-            "127.0.0.1:0",
-            "--vcores",
-            "2",
-            "--scheduler",
-            &scheduler.address,
-            "--work-dir",
-            &work_dir,
-        ]));
+        let executor = Process::start(
+            almanac(&[
+                "--json",
+                "cluster",
+                "executor",
+                "--bind",
+                "127.0.0.1:0",
+                "--vcores",
+                "2",
+                "--scheduler",
+                &scheduler.address,
+                "--work-dir",
+                &work_dir,
+            ])
+            .args(&everywhere),
+        );
         Self {
             folder,
+            everywhere,
             flags,
             environment,
             scheduler,
@@ -92,8 +105,13 @@ impl Site {
         self.scheduler = Self::scheduler(&self.folder, &address, &self.flags, &self.environment);
     }
 
+    fn line(&self, line: &str) -> String {
+        let flags = self.everywhere.join(" ");
+        format!("--cluster df://{} {flags} {line}", self.scheduler.address)
+    }
+
     fn run(&self, lake: &TestLake, line: &str) -> Output {
-        lake.run(&format!("--cluster df://{} {line}", self.scheduler.address))
+        lake.run(&self.line(line))
     }
 
     #[track_caller]
@@ -329,6 +347,18 @@ fn jobs_of_a_scheduler_that_ends_or_is_killed_go_on_with_the_next_one() {
         let mut site = Site::start(&[], &[]);
         let id = site.submit(&lake, LONG);
         let driver = site.driver_at_work(&lake, &id);
+        // Who follows it waits for the next scheduler.
+        let heard = lake.path("heard");
+        let follower = lake
+            .command(&site.line(&format!("--json jobs show {id}")))
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(&heard).expect("a file"))
+            .spawn()
+            .expect("the binary starts");
+        until("the follower hears of the job", || {
+            let text = fs::read_to_string(&heard).unwrap_or_default();
+            text.contains("train").then_some(())
+        });
         if killed {
             site.scheduler.kill();
         } else {
@@ -341,7 +371,10 @@ fn jobs_of_a_scheduler_that_ends_or_is_killed_go_on_with_the_next_one() {
             );
         }
         site.scheduler_again();
-        let (_, shown) = site.follow(&lake, &id, 0);
+        let followed = follower.wait_with_output().expect("it ends");
+        let said = fs::read_to_string(&heard).expect("what it said");
+        assert_eq!(followed.status.code(), Some(0), "{said}");
+        let shown: Value = serde_json::from_slice(&followed.stdout).expect("one JSON value");
         assert!(!is_running(driver), "killed: {killed}");
         let job = &shown["job"];
         assert_eq!(
@@ -351,6 +384,26 @@ fn jobs_of_a_scheduler_that_ends_or_is_killed_go_on_with_the_next_one() {
         );
         assert_whole(&lake, &long_keys(), 2000);
         drop(site.executor);
+    }
+}
+
+#[test]
+fn on_an_encrypted_cluster_drivers_have_the_schedulers_identity() {
+    let lake = lake();
+    let authority = Authority::new();
+    let site = Site::with(authority.flags("process"), &[], &[]);
+    let id = site.submit(&lake, SHORT);
+    let (_, shown) = site.follow(&lake, &id, 0);
+    assert_eq!(Report(shown["result"].clone()).forecasts(), [10, 0, 0]);
+    // Who is not certified neither sees jobs nor ends them.
+    for line in [
+        "jobs".to_owned(),
+        format!("jobs cancel {id}"),
+        format!("submit {SHORT}"),
+    ] {
+        let address = &site.scheduler.address;
+        lake.run(&format!("--cluster df://{address} {line}"))
+            .refusal();
     }
 }
 

@@ -214,7 +214,7 @@ impl Drivers {
         let settings_file = submission.settings_file()?;
         let entry = {
             let mut queue = self.queue();
-            if *self.stopping.borrow() {
+            if self.is_stopping() {
                 return Err(DriversError::Stopping);
             }
             if queue.waiting.len() >= LONGEST_QUEUE {
@@ -320,7 +320,7 @@ impl Drivers {
                 tracing::error!(%error, "a driver's keeper failed");
             }
         }
-        while queue.running < self.settings.at_once && !*self.stopping.borrow() {
+        while queue.running < self.settings.at_once && !self.is_stopping() {
             let Some(id) = queue.waiting.pop_first() else {
                 return;
             };
@@ -461,6 +461,11 @@ impl Drivers {
             signal_group(pid, Signal::Kill)?;
         }
         child.wait().await
+    }
+
+    /// Whether the drivers are told to end.
+    pub fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
     }
 
     async fn stopped(&self) {

@@ -165,7 +165,9 @@ async fn log(
         // The job first: the log of one that has ended is all there.
         let state = drivers.get(&id)?.state;
         let piece = drivers.log(&id, query.from)?;
-        if !piece.text.is_empty() || state.is_final() || Instant::now() >= until {
+        // A scheduler that ends waits for its answers.
+        let no_longer = Instant::now() >= until || drivers.is_stopping();
+        if !piece.text.is_empty() || state.is_final() || no_longer {
             let ended = state.is_final() && piece.text.is_empty();
             return Ok(Json(json!({
                 "text": piece.text, "next": piece.next, "state": state, "ended": ended,

@@ -17,6 +17,8 @@ use crate::settings::Settings;
 
 /// Bytes of a submission at most. What a process may be given as arguments is twice that and more.
 pub const LARGEST: usize = 512 << 10;
+/// Bytes of one argument at most; Linux takes less than 128 KiB.
+const LONGEST_ARGUMENT: usize = 120 << 10;
 
 /// A job, and what its driver needs to know of the submitter's settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,6 +62,24 @@ impl Submission {
     /// Refuses what could not be run anywhere, or must not be.
     pub fn check(&self) -> Result<(), JobError> {
         const LONGEST_LAKE: usize = 2048;
+        if let Some(long) = self
+            .arguments
+            .iter()
+            .find(|word| word.len() > LONGEST_ARGUMENT)
+        {
+            let name: String = long
+                .chars()
+                .take_while(|letter| *letter != '=')
+                .take(40)
+                .collect();
+            return Err(JobError::user(
+                format!(
+                    "{name} has {} bytes, and a process takes {LONGEST_ARGUMENT}",
+                    long.len()
+                ),
+                "submit several jobs; --commodity '*' is all commodities",
+            ));
+        }
         let line = JobLine::parse(&self.arguments).map_err(refused)?;
         let catalog = Catalog::new(self.models.clone())?;
         for key in line.job.models() {
@@ -235,6 +255,16 @@ mod tests {
         assert_eq!(sent.lake, here.to_string_lossy());
         let last = sent.arguments.last().unwrap();
         assert!(last.starts_with("--date=2"), "{last}");
+    }
+
+    #[test]
+    fn an_argument_that_no_process_takes_is_refused() {
+        let (_folder, settings) = settings("", "/lake");
+        let many = vec!["Coffee"; 20_000].join(",");
+        let line = format!("daily --commodity {many} --models naive");
+        let refused = Submission::new(&settings, &words(&line)).unwrap_err();
+        let said = refused.to_string();
+        assert!(said.starts_with("--commodity has 140011 bytes"), "{said}");
     }
 
     #[test]
