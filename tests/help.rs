@@ -2,7 +2,7 @@
 
 use crate::lake::TestLake;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 21] = [
     "quickstart",
     "init",
     "ingest",
@@ -19,6 +19,11 @@ const COMMANDS: [&str; 16] = [
     "history",
     "holidays",
     "delete",
+    "submit",
+    "jobs",
+    "jobs show",
+    "jobs cancel",
+    "run",
 ];
 
 #[test]

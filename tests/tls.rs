@@ -24,12 +24,13 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x0
 const SETTINGS_FRAME: u8 = 4;
 
 /// An authority with certificates for two processes.
-struct Authority {
+pub struct Authority {
     folder: TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    /// Makes it.
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/certificates.sh");
         let made = Command::new("bash")
@@ -50,7 +51,8 @@ impl Authority {
         self.folder.path().join(name).display().to_string()
     }
 
-    fn flags(&self, name: &str) -> Vec<String> {
+    /// The flags of a process that has this identity: `process` or `driver`.
+    pub fn flags(&self, name: &str) -> Vec<String> {
         vec![
             format!("--tls-ca={}", self.file("ca.pem")),
             format!("--tls-cert={}", self.file(&format!("{name}.pem"))),

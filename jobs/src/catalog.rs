@@ -6,7 +6,7 @@ use almanac_delta::LakeSettings;
 use almanac_delta::tables::distributions::ACTUALS;
 use almanac_udfs::forecasters::{self, Params, nearest};
 use almanac_udfs::spec::{ModelSpec, Projection, Regions};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::JobError;
@@ -23,18 +23,22 @@ pub struct Model {
 }
 
 /// A model in the settings file. What is not named here is a parameter of the family.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelEntry {
     family: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<String>,
     #[serde(default)]
     covariates: Vec<String>,
     #[serde(default)]
     regions: Regions,
+    #[serde(skip_serializing_if = "Option::is_none")]
     lag_days: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     carry_days: Option<i32>,
     #[serde(default)]
     projection: Projection,
+    #[serde(skip_serializing_if = "Option::is_none")]
     minimum_history_days: Option<i32>,
     #[serde(default)]
     params: Map<String, Value>,
@@ -46,14 +50,13 @@ pub struct ModelEntry {
 #[derive(Debug, Clone)]
 pub struct Catalog {
     models: BTreeMap<String, Model>,
-    minimum_history: BTreeMap<String, i32>,
+    entries: BTreeMap<String, ModelEntry>,
 }
 
 impl Catalog {
     /// The compiled-in models and those of the settings file.
     pub fn new(entries: BTreeMap<String, ModelEntry>) -> Result<Self, JobError> {
         let mut models = BTreeMap::new();
-        let mut minimum_history = BTreeMap::new();
         for entry in forecasters::catalog() {
             let mut spec = ModelSpec::of_family(entry.family.name());
             spec.params = serde_json::from_str(entry.params).map_err(|error| {
@@ -68,14 +71,15 @@ impl Catalog {
                 },
             );
         }
-        for (key, entry) in entries {
-            minimum_history.extend(entry.minimum_history_days.map(|days| (key.clone(), days)));
-            models.insert(key.clone(), custom(&key, entry)?);
+        for (key, entry) in &entries {
+            models.insert(key.clone(), custom(key, entry.clone())?);
         }
-        Ok(Self {
-            models,
-            minimum_history,
-        })
+        Ok(Self { models, entries })
+    }
+
+    /// What the settings file says of a model, unless it is a built-in one.
+    pub fn entry(&self, key: &str) -> Option<&ModelEntry> {
+        self.entries.get(key)
     }
 
     /// Every key with its model.
@@ -107,9 +111,9 @@ impl Catalog {
         })?;
         let days = |days: u32| i32::try_from(days).unwrap_or(i32::MAX);
         spec.minimum_history_days = self
-            .minimum_history
+            .entries
             .get(key)
-            .copied()
+            .and_then(|entry| entry.minimum_history_days)
             .unwrap_or_else(|| days(lake.minimum_history_days));
         spec.stale_after_days = days(lake.stale_after_days);
         spec.seed = lake.seed;

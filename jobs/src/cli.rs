@@ -1,17 +1,31 @@
 //! The command line: every flag and its help, and nothing else.
 
+mod job_line;
 mod mistake;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use uuid::Uuid;
+
+pub use job_line::{Flag, FlagKind, JobLine};
+pub use mistake::Mistake;
 
 /// The command line of this process, or the code to leave with when it asks for help or makes no
 /// sense; what there is to say is said then.
 pub fn parse() -> Result<Cli, ExitCode> {
-    Cli::try_parse().map_err(|error| mistake::answer(&error))
+    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        if let (Command::Submit(submit), Some((_, matches))) =
+            (&mut cli.command, matches.subcommand())
+        {
+            submit.arguments = job_line::arguments(matches);
+        }
+        Ok(cli)
+    });
+    parsed.map_err(|error| mistake::answer(&error))
 }
 
 /// Forecast distributions for many series with many models, every day.
@@ -62,6 +76,9 @@ pub struct Cli {
     /// Die at a named point, to rehearse crashes
     #[arg(long, global = true, env = "ALMANAC_CRASH_AT", hide = true)]
     pub crash_at: Option<String>,
+    /// The run's id, when what starts the process has to know it
+    #[arg(long, global = true, value_name = "UUID", hide = true)]
+    pub run_id: Option<Uuid>,
     /// What to do
     #[command(subcommand)]
     pub command: Command,
@@ -84,6 +101,54 @@ pub enum Command {
     /// List the models, or show one
     #[command(after_help = "Example:\n  almanac models show random_walk")]
     Models(ModelsArgs),
+    #[command(flatten)]
+    Job(JobCommand),
+    /// Show runs, failures and coverage
+    #[command(after_help = "Example:\n  almanac status --stale")]
+    Status(StatusArgs),
+    /// Query the lake
+    #[command(
+        after_help = "Example:\n  almanac sql 'SELECT * FROM silver.unified_data LIMIT 5'\n  almanac sql 'SELECT count(*) FROM distributions' --as-of distributions=3"
+    )]
+    Sql(SqlArgs),
+    /// Show a table's versions
+    #[command(after_help = "Example:\n  almanac history distributions --limit 5")]
+    History(HistoryArgs),
+    /// Say on which days the market is open or closed
+    #[command(
+        after_help = "Example:\n  almanac holidays days.csv\n\nThe file has the columns date and is_open, and calendar for a calendar other than the\nlake's. Days that it does not name stay as they are."
+    )]
+    Holidays(HolidaysArgs),
+    /// Run a process of a cluster: its scheduler, or an executor
+    #[command(
+        after_help = "Example:\n  almanac cluster scheduler --bind 127.0.0.1:50050\n  almanac cluster executor --scheduler 127.0.0.1:50050 --bind 127.0.0.1:50051 --vcores 2"
+    )]
+    Cluster(ClusterArgs),
+    /// Delete forecasts, whole keys, so that they can be made again
+    #[command(
+        after_help = "Example:\n  almanac delete --commodity Coffee --models random_walk \\\n    --start 2020-01-01 --end 2020-01-31 --model-version v1.0"
+    )]
+    Delete(KeyArgs),
+    /// Hand a job to a driver beside the cluster's scheduler, and leave
+    #[command(
+        after_help = "Example:\n  almanac --lake s3://prices/lake --cluster df://scheduler:50050 submit backfill --commodity Coffee \\\n    --models random_walk --start 2016-01-01 --end 2021-12-31 --frequency monthly --model-version v1.0"
+    )]
+    Submit(SubmitArgs),
+    /// List submitted jobs, follow one, or cancel it
+    #[command(
+        after_help = "Example:\n  almanac --cluster df://scheduler:50050 jobs\n  almanac --cluster df://scheduler:50050 jobs show 1kb2x9d0a"
+    )]
+    Jobs(JobsArgs),
+    /// Run the job that a file describes
+    #[command(
+        after_help = "Example:\n  almanac run deploy/jobs/daily-coffee.toml --date 2024-02-29\n\ndocs/jobs.md says what may stand in the file."
+    )]
+    Run(RunArgs),
+}
+
+/// The jobs: work on a lake that a command, a file or a submission can ask for.
+#[derive(Debug, Subcommand)]
+pub enum JobCommand {
     /// Train at every date that the cadence asks for
     #[command(
         after_help = "Example:\n  almanac train --commodity Coffee --models naive,random_walk \\\n    --start 2020-01-01 --end 2020-12-31 --frequency quarterly --model-version v1.0"
@@ -104,38 +169,12 @@ pub enum Command {
         after_help = "Example:\n  almanac daily --commodity Coffee,Sugar --models naive,random_walk \\\n    --frequency monthly --model-version v1.0"
     )]
     Daily(DailyArgs),
-    /// Show runs, failures and coverage
-    #[command(after_help = "Example:\n  almanac status --stale")]
-    Status(StatusArgs),
-    /// Query the lake
-    #[command(
-        after_help = "Example:\n  almanac sql 'SELECT * FROM silver.unified_data LIMIT 5'\n  almanac sql 'SELECT count(*) FROM distributions' --as-of distributions=3"
-    )]
-    Sql(SqlArgs),
     /// Merge small data files
     #[command(after_help = "Example:\n  almanac optimize distributions")]
     Optimize(OptimizeArgs),
     /// Remove files that no version within the retention needs, and logs older than 30 days
     #[command(after_help = "Example:\n  almanac vacuum --dry-run")]
     Vacuum(VacuumArgs),
-    /// Show a table's versions
-    #[command(after_help = "Example:\n  almanac history distributions --limit 5")]
-    History(HistoryArgs),
-    /// Say on which days the market is open or closed
-    #[command(
-        after_help = "Example:\n  almanac holidays days.csv\n\nThe file has the columns date and is_open, and calendar for a calendar other than the\nlake's. Days that it does not name stay as they are."
-    )]
-    Holidays(HolidaysArgs),
-    /// Run a process of a cluster: its scheduler, or an executor
-    #[command(
-        after_help = "Example:\n  almanac cluster scheduler --bind 127.0.0.1:50050\n  almanac cluster executor --scheduler 127.0.0.1:50050 --bind 127.0.0.1:50051 --vcores 2"
-    )]
-    Cluster(ClusterArgs),
-    /// Delete forecasts, whole keys, so that they can be made again
-    #[command(
-        after_help = "Example:\n  almanac delete --commodity Coffee --models random_walk \\\n    --start 2020-01-01 --end 2020-01-31 --model-version v1.0"
-    )]
-    Delete(KeyArgs),
 }
 
 /// Arguments of `cluster`.
@@ -176,6 +215,9 @@ pub struct SchedulerArgs {
     /// Address to listen at
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:50050")]
     pub bind: SocketAddr,
+    /// Submitted jobs that run at the same time
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub drivers: usize,
     /// How it listens
     #[command(flatten)]
     pub listen: ListenArgs,
@@ -253,6 +295,13 @@ fn pair(text: &str) -> Result<(String, String), String> {
             Ok((ours.to_owned(), theirs.to_owned()))
         }
         _ => Err("must be OURS=THEIRS".to_owned()),
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("must be KEY=VALUE".to_owned()),
     }
 }
 
@@ -395,6 +444,68 @@ pub struct DailyArgs {
     /// Forecast even without the last expected close
     #[arg(long)]
     pub allow_stale: bool,
+}
+
+/// Arguments of `submit`.
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// Show the driver's log until the job ends; its exit code is this command's
+    #[arg(long, global = true)]
+    pub follow: bool,
+    /// The job
+    #[command(subcommand)]
+    pub job: JobCommand,
+    /// The job as its driver is given it: set from the command line as a whole.
+    #[arg(skip)]
+    pub arguments: Vec<String>,
+}
+
+/// Arguments of `jobs`.
+#[derive(Debug, Args)]
+pub struct JobsArgs {
+    /// Jobs to list
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub limit: usize,
+    /// What to do with one job
+    #[command(subcommand)]
+    pub command: Option<JobsCommand>,
+}
+
+/// Subcommands of `jobs`.
+#[derive(Debug, Subcommand)]
+pub enum JobsCommand {
+    /// Show a job's log until it ends, then its result; its exit code is this command's
+    #[command(
+        after_help = "Example:\n  almanac --cluster df://scheduler:50050 jobs show 1kb2x9d0a --no-follow"
+    )]
+    Show {
+        /// Its id
+        id: String,
+        /// Show what there is, and do not wait
+        #[arg(long)]
+        no_follow: bool,
+    },
+    /// Cancel a job: one that waits never begins, one at work is told to end
+    #[command(
+        after_help = "Example:\n  almanac --cluster df://scheduler:50050 jobs cancel 1kb2x9d0a"
+    )]
+    Cancel {
+        /// Its id
+        id: String,
+    },
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The job file
+    pub file: PathBuf,
+    /// The job's --date, in place of the file's
+    #[arg(long)]
+    pub date: Option<String>,
+    /// An argument in place of the file's, such as paths=500
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub set: Vec<(String, String)>,
 }
 
 /// Arguments of `status`.

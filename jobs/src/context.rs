@@ -92,7 +92,7 @@ impl Context {
             }
         };
         let stamp = Stamp {
-            run_id: Uuid::new_v4().to_string(),
+            run_id: settings.run_id.unwrap_or_else(Uuid::new_v4).to_string(),
             at_micros: Utc::now().timestamp_micros(),
             created_by: PROGRAM.to_owned(),
         };

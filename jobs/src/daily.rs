@@ -167,14 +167,11 @@ pub async fn cadence(
 }
 
 /// The summary for people.
-pub fn summary(result: &Value, production: &Production) -> String {
+pub fn summary(result: &Value) -> String {
     let count = |name: &str| result[name].as_u64().unwrap_or(0);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut lines = vec![
-        format!(
-            "DAILY PRODUCTION COMPLETE  {}",
-            date::format(production.start)
-        ),
+        format!("DAILY PRODUCTION COMPLETE  {}", text(&result["date"])),
         format!("  trained    {:>6}", count("trained")),
         format!(
             "  skipped    {:>6}  (training not due)",

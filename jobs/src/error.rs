@@ -23,6 +23,12 @@ pub enum JobError {
         /// What failed.
         message: String,
     },
+    /// A job that another process ran failed, and that process has said why.
+    #[error("the job failed with exit code {exit_code}")]
+    Told {
+        /// The job's exit code.
+        exit_code: u8,
+    },
 }
 
 impl JobError {
@@ -49,6 +55,7 @@ impl JobError {
                 hint,
             },
             Self::Ours { message } => Self::ours(format!("{done}: {message}")),
+            told @ Self::Told { .. } => told,
         }
     }
 
@@ -57,18 +64,22 @@ impl JobError {
         match self {
             Self::User { .. } => 1,
             Self::Ours { .. } => 2,
+            Self::Told { exit_code } => *exit_code,
         }
     }
 
     /// Prints the error and its hint, a line each.
     pub fn report(&self) {
         let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if matches!(self, Self::Told { .. }) {
+            return;
+        }
         eprintln!("error: {}", one_line(&self.to_string()));
         match self {
             Self::User {
                 hint: Some(hint), ..
             } => eprintln!("hint: {}", one_line(hint)),
-            Self::User { hint: None, .. } => {}
+            Self::User { hint: None, .. } | Self::Told { .. } => {}
             Self::Ours { .. } => eprintln!(
                 "hint: this is a fault of almanac; run again with -v and report what it prints"
             ),

@@ -11,10 +11,12 @@ mod daily;
 mod error;
 mod holidays;
 mod ingest;
+mod job_file;
 mod log;
 mod market;
 #[cfg(test)]
 mod one_stage;
+mod process;
 mod produce;
 mod quickstart;
 mod report;
@@ -24,6 +26,7 @@ mod settings;
 mod sql;
 mod stale;
 mod status;
+mod submitted;
 
 use std::process::ExitCode;
 

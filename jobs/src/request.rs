@@ -28,28 +28,7 @@ pub async fn production(
     shape: &ShapeArgs,
     (start, end): (Day, Day),
 ) -> Result<Production, JobError> {
-    check_range(start, end)?;
-    if shape.paths == 0 || i32::try_from(shape.paths).is_err() {
-        return Err(JobError::user(
-            format!("--paths {} makes no sense", shape.paths),
-            "at least 1; the default is 2000",
-        ));
-    }
-    if shape.horizon == 0 || shape.horizon > HORIZON {
-        return Err(JobError::user(
-            format!("--horizon {} is out of range", shape.horizon),
-            format!("1 to {HORIZON}: the tables have that many days"),
-        ));
-    }
-    let frequency: Frequency = cadence.frequency.parse().map_err(|_| {
-        let known = Frequency::ALL.map(Frequency::name);
-        let hint = nearest(&cadence.frequency, known.into_iter()).map_or_else(
-            || format!("one of {}", known.join(", ")),
-            |name| format!("did you mean `{name}`?"),
-        );
-        JobError::user(format!("no frequency `{}`", cadence.frequency), hint)
-    })?;
-    check_version(&selection.model_version)?;
+    let frequency = check(selection, cadence, shape, (start, end))?;
     let chosen = chosen_commodities(context, &selection.commodity).await?;
     let mut models = BTreeMap::new();
     let mut own_specs: BTreeMap<String, BTreeMap<String, ModelSpec>> = BTreeMap::new();
@@ -92,6 +71,38 @@ pub async fn production(
         paths: shape.paths,
         horizon: shape.horizon,
     })
+}
+
+/// Refuses a request that makes no sense in any lake; its frequency.
+pub fn check(
+    selection: &SelectionArgs,
+    cadence: &CadenceArgs,
+    shape: &ShapeArgs,
+    (start, end): (Day, Day),
+) -> Result<Frequency, JobError> {
+    check_range(start, end)?;
+    if shape.paths == 0 || i32::try_from(shape.paths).is_err() {
+        return Err(JobError::user(
+            format!("--paths {} makes no sense", shape.paths),
+            "at least 1; the default is 2000",
+        ));
+    }
+    if shape.horizon == 0 || shape.horizon > HORIZON {
+        return Err(JobError::user(
+            format!("--horizon {} is out of range", shape.horizon),
+            format!("1 to {HORIZON}: the tables have that many days"),
+        ));
+    }
+    let frequency = cadence.frequency.parse().map_err(|_| {
+        let known = Frequency::ALL.map(Frequency::name);
+        let hint = nearest(&cadence.frequency, known.into_iter()).map_or_else(
+            || format!("one of {}", known.join(", ")),
+            |name| format!("did you mean `{name}`?"),
+        );
+        JobError::user(format!("no frequency `{}`", cadence.frequency), hint)
+    })?;
+    check_version(&selection.model_version)?;
+    Ok(frequency)
 }
 
 /// Resolves a request for forecasts that are stored, whether or not the catalog still has their

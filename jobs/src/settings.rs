@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use almanac_delta::StoreLocation;
 use almanac_executor::{ClusterAddress, Tls};
 use serde::Deserialize;
+use uuid::Uuid;
 
 use crate::catalog::{Catalog, ModelEntry};
 use crate::error::JobError;
@@ -38,6 +39,8 @@ pub struct Given {
     pub tls_cert: Option<PathBuf>,
     /// `--tls-key`, `ALMANAC_TLS_KEY`.
     pub tls_key: Option<PathBuf>,
+    /// `--run-id`.
+    pub run_id: Option<Uuid>,
 }
 
 /// The settings file.
@@ -75,6 +78,8 @@ pub struct Settings {
     pub cluster: Option<ClusterAddress>,
     /// This process's identity in an encrypted cluster.
     pub tls: Option<Tls>,
+    /// The run's id, when what started the process chose it.
+    pub run_id: Option<Uuid>,
     /// The models.
     pub catalog: Catalog,
 }
@@ -131,6 +136,7 @@ impl Settings {
             memory_bytes,
             json: given.json,
             quiet: given.quiet,
+            run_id: given.run_id,
             catalog: Catalog::new(file.models)?,
         })
     }

@@ -21,24 +21,38 @@ pub async fn optimize(settings: Settings, args: OptimizeArgs) -> Result<Status, 
     let names: Vec<&str> = tables.iter().map(|table| table.sql_name()).collect();
     let (run, mut tally) = Run::begin(&context, "optimize", json!({"tables": names})).await?;
     let optimized = care::optimize(&context, &tables, &mut tally).await;
+    ended(&context, run, tally, optimized, self::optimized).await
+}
+
+/// What `optimize` did, for people.
+pub(super) fn optimized(result: &Value) -> String {
     let columns = ["table", "files_merged", "files_written", "version"];
-    ended(&context, run, tally, optimized, "optimized", &columns).await
+    table("optimized", &columns, result)
 }
 
 /// Removes what nothing needs any more.
 pub async fn vacuum(settings: Settings, args: VacuumArgs) -> Result<Status, JobError> {
     let context = Context::open_here(settings).await?;
-    let columns = ["table", "files", "log_files", "bytes"];
     let retention = Duration::from_secs(args.retention_hours.saturating_mul(3600));
     check_retention(retention)?;
     if args.dry_run {
         let found = care::vacuum(&context, retention, true, &mut Tally::default()).await?;
-        return shown(&context, json!({}), "would be removed", &columns, found);
+        return shown(&context, json!({}), found, removed);
     }
     let arguments = json!({"retention_hours": args.retention_hours});
     let (run, mut tally) = Run::begin(&context, "vacuum", arguments).await?;
     let removed = care::vacuum(&context, retention, false, &mut tally).await;
-    ended(&context, run, tally, removed, "removed", &columns).await
+    ended(&context, run, tally, removed, self::removed).await
+}
+
+/// What `vacuum` did or would do, for people. A dry run has no run.
+pub(super) fn removed(result: &Value) -> String {
+    let title = if result.get("run_id").is_some() {
+        "removed"
+    } else {
+        "would be removed"
+    };
+    table(title, &["table", "files", "log_files", "bytes"], result)
 }
 
 /// Shows a table's versions.
@@ -55,7 +69,9 @@ pub async fn history(settings: Settings, args: HistoryArgs) -> Result<Status, Jo
         "rows_added",
         "run_id",
     ];
-    shown(&context, json!({}), table.sql_name(), &columns, versions)
+    shown(&context, json!({}), versions, |result| {
+        self::table(table.sql_name(), &columns, result)
+    })
 }
 
 async fn ended(
@@ -63,8 +79,7 @@ async fn ended(
     run: Run,
     mut tally: Tally,
     done: Result<Vec<Value>, JobError>,
-    title: &str,
-    columns: &[&str],
+    for_people: impl Fn(&Value) -> String,
 ) -> Result<Status, JobError> {
     let (outcome, rows) = match done {
         Ok(rows) => (Ok(()), rows),
@@ -84,20 +99,25 @@ async fn ended(
         }
     }
     let (summary, _) = run.end(context, tally, outcome).await?;
-    shown(context, summary, title, columns, rows)
+    shown(context, summary, rows, for_people)
 }
 
 fn shown(
     context: &Context,
     result: Value,
-    title: &str,
-    columns: &[&str],
     rows: Vec<Value>,
+    for_people: impl Fn(&Value) -> String,
 ) -> Result<Status, JobError> {
+    let result = merged(result, json!({"result": rows}));
     if context.settings.json {
-        print_json(&merged(result, json!({"result": rows})))?;
+        print_json(&result)?;
     } else {
-        print(&titled(title, columns, &rows))?;
+        print(&for_people(&result))?;
     }
     Ok(Status::Succeeded)
+}
+
+fn table(title: &str, columns: &[&str], result: &Value) -> String {
+    let rows = result["result"].as_array().map_or(&[][..], Vec::as_slice);
+    titled(title, columns, rows)
 }

@@ -1,5 +1,6 @@
 //! `daily`: what is due on one day.
 
+use almanac_udfs::forecasters::date;
 use serde_json::json;
 
 use crate::cli::DailyArgs;
@@ -37,10 +38,11 @@ pub async fn daily_job(settings: Settings, args: DailyArgs) -> Result<Status, Jo
     };
     let (mut result, status) = run.end(&context, tally, outcome).await?;
     result["cadence"] = json!(cadence);
+    result["date"] = json!(date::format(day));
     if context.settings.json {
         print_json(&result)?;
     } else {
-        print(&daily::summary(&result, &production))?;
+        print(&daily::summary(&result))?;
     }
     Ok(status)
 }

@@ -62,13 +62,7 @@ pub async fn backfill(settings: Settings, args: BackfillArgs) -> Result<Status, 
         if context.settings.json {
             print_json(&result)?;
         } else {
-            print(&format!(
-                "would train {} ({} there), would forecast {} ({} there)",
-                dry.would_train, dry.train_skipped, dry.would_forecast, dry.forecast_skipped
-            ))?;
-            for (commodity, model, day) in &dry.trainings {
-                print(&format!("  train {commodity} {model} {day}"))?;
-            }
+            print(&dry_run_summary(&result))?;
         }
         return Ok(Status::Succeeded);
     }
@@ -97,6 +91,27 @@ pub async fn backfill(settings: Settings, args: BackfillArgs) -> Result<Status, 
     let (result, status) = run.end(&context, tally, outcome).await?;
     print_job(&result, context.settings.json)?;
     Ok(status)
+}
+
+/// The answer to `--dry-run`, for people.
+pub(super) fn dry_run_summary(result: &Value) -> String {
+    let mut lines = vec![format!(
+        "would train {} ({} there), would forecast {} ({} there)",
+        result["would_train"],
+        result["train_skipped"],
+        result["would_forecast"],
+        result["forecast_skipped"]
+    )];
+    for training in result["trainings"].as_array().into_iter().flatten() {
+        let words: Vec<&str> = training
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        lines.push(format!("  train {}", words.join(" ")));
+    }
+    lines.join("\n")
 }
 
 async fn of_range(
