@@ -6,6 +6,7 @@ use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use almanac_delta::store::Stores;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use ballista_core::JobId;
 use ballista_core::registry::BallistaFunctionRegistry;
@@ -89,6 +90,7 @@ pub async fn executor(
     );
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(memory))
+        .with_object_store_registry(Arc::new(Stores::new()))
         .build_arc()?;
     let functions = state(query_config(2), Arc::clone(&runtime))?;
     let identity = Identity::new(&settings.code, &functions);
