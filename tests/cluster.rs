@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::lake::{Report, Running, TestLake, rounds};
 use crate::market::{Chance, Market, days};
 use crate::processes::{Cluster, PATIENCE, almanac, signal, until};
+use crate::s3::bucket::{Bucket, SECRET, TOKEN};
 use crate::tables::{Key, assert_same, bits, keys, states, without_runs};
 use crate::whole::assert_whole;
 
@@ -85,6 +86,51 @@ fn embedded_and_cluster_give_the_same_bytes_in_one_stage() {
     assert_eq!(engines[0]["engine"], format!("cluster {}", cluster.url()));
     let again = cluster.job(&lake, &backfill());
     assert_eq!(again.forecasts(), [0, wanted().len() as u64, 0]);
+}
+
+#[test]
+fn a_lake_on_s3_has_the_same_bytes_from_a_cluster_that_loses_an_executor() {
+    let market = Market::usual("Coffee", 1).and(Market::usual("Sugar", 2));
+    let Some(bucket) = Bucket::of(&market) else {
+        return;
+    };
+    let expected = prepared();
+    expected.job(&format!("--threads 1 {}", backfill()));
+    let mut cluster = Cluster::within(2, &["-vv"], bucket.environment());
+    let url = cluster.url();
+    let mut job = bucket.start(&format!("--cluster {url} --json -vv {}", backfill()));
+    std::thread::sleep(Duration::from_millis(1200));
+    let hit = !job.has_ended();
+    cluster.executors[0].kill();
+    let output = job.wait().expect(0);
+    println!(
+        "the executor died {} the job",
+        if hit { "during" } else { "after" }
+    );
+    assert_eq!(
+        Report(output.json()).forecasts(),
+        [wanted().len() as u64, 0, 0]
+    );
+    assert_one_result(&bucket.download(), &expected, "a cluster on S3");
+    // No secret is in what any process says at its most talkative, nor in the records.
+    let mut said = vec![output.stderr, output.stdout];
+    for process in cluster
+        .executors
+        .iter_mut()
+        .skip(1)
+        .chain([&mut cluster.scheduler])
+    {
+        process.signal("TERM");
+        said.push(process.ended().1);
+    }
+    let runs = bucket.sql("SELECT * FROM job_runs");
+    said.push(serde_json::Value::Array(runs).to_string());
+    for text in &said {
+        assert!(text.len() > 100, "{text}");
+        for secret in [SECRET, TOKEN] {
+            assert!(!text.contains(secret), "a secret is told");
+        }
+    }
 }
 
 #[test]

@@ -15,8 +15,8 @@ use crate::processes::{PATIENCE, Process, until};
 use crate::tables::{Key, assert_same, bits, keys};
 use crate::whole::assert_whole;
 
-const FIRST: &str = "2020-12-20";
-const LAST: &str = "2021-01-20";
+const FIRST: &str = "2020-11-01";
+const LAST: &str = "2021-02-28";
 const MODELS: [&str; 2] = ["naive", "random_walk"];
 const PATHS: i32 = 2000;
 const SCHEDULER: &str = "10.88.0.1";
@@ -147,21 +147,23 @@ impl Hosts {
         command
     }
 
-    /// Runs a job of a few seconds, and does this a while after it has begun.
-    fn job_with(&self, lake: &TestLake, after: Duration, happens: impl FnOnce()) -> Output {
+    /// Runs a job of a few seconds, and does this a while after it has begun, told whether it is
+    /// still at work.
+    fn job_with(&self, lake: &TestLake, after: Duration, happens: impl FnOnce(bool)) -> Output {
         let mut command = self.job(lake, &request("v1"));
         let child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
-        let child = child.expect("the binary starts");
+        let mut child = child.expect("the binary starts");
         until("the job begins", || {
             let runs = lake.root().join("_almanac/runs").read_dir();
             runs.is_ok_and(|mut runs| runs.next().is_some())
                 .then_some(())
         });
         std::thread::sleep(after);
-        happens();
+        let ended = child.try_wait().expect("a child can be asked");
+        happens(ended.is_none());
         Output::of_child("backfill", child)
     }
 }
@@ -219,22 +221,39 @@ fn an_executor_that_is_cut_off_and_healed_costs_time_and_no_key() {
     expected.job(&request("v1"));
     let _scheduler = hosts.scheduler();
     let executors = EXECUTORS.map(|address| hosts.executor(address));
+    let undisturbed = Instant::now();
+    let lake = base.copy();
+    finish(&mut hosts.job(&lake, &request("v1"))).expect(0);
+    let undisturbed = undisturbed.elapsed();
     let mut chance = Chance::new(23);
-    for round in 0..rounds() {
-        let lake = base.copy();
-        let after = Duration::from_millis((chance.uniform() * 1500.0) as u64);
-        let begun = Instant::now();
-        let output = hosts.job_with(&lake, after, || hosts.cable(EXECUTORS[0], "down"));
-        output.expect(0);
-        println!(
-            "round {round}: cut off after {after:?}, the job took {:?}",
-            begun.elapsed()
+    let (mut hit, mut tried) = (0, 0);
+    while hit < rounds() {
+        tried += 1;
+        assert!(
+            tried < 4 * rounds() + 8,
+            "the job is over before anything is cut"
         );
-        assert!(begun.elapsed() < PATIENCE, "the job hung");
+        let lake = base.copy();
+        let after = undisturbed.mul_f64(0.8 * chance.uniform());
+        let begun = Instant::now();
+        let mut cut = false;
+        let output = hosts.job_with(&lake, after, |running| {
+            cut = running;
+            hosts.cable(EXECUTORS[0], "down");
+        });
+        output.expect(0);
+        let took = begun.elapsed();
+        assert!(took < PATIENCE, "the job hung");
         // What the one that was cut off has done since is not committed by anyone.
         hosts.cable(EXECUTORS[0], "up");
         assert_whole(&lake, &wanted(), PATHS);
         assert_same(&bits(&lake.paths()), &bits(&expected.paths()), "paths");
+        if cut {
+            hit += 1;
+            println!(
+                "round {hit}: cut off after {after:.1?}, the job took {took:.1?}, undisturbed {undisturbed:.1?}"
+            );
+        }
     }
     // It works again: the other one is gone now, and a job is done all the same.
     executors[1].signal("KILL");
@@ -253,7 +272,7 @@ fn a_driver_that_is_cut_off_ends_with_one_line_and_the_rerun_is_clean() {
     let _scheduler = hosts.scheduler();
     let _executors = EXECUTORS.map(|address| hosts.executor(address));
     let begun = Instant::now();
-    let cut = || hosts.cable(DRIVER, "down");
+    let cut = |_| hosts.cable(DRIVER, "down");
     let output = hosts.job_with(&lake, Duration::from_millis(300), cut);
     println!("the driver ended after {:?}", begun.elapsed());
     let (error, _) = output.refusal();

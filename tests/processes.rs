@@ -1,5 +1,6 @@
 //! The processes of a cluster on loopback: a scheduler and executors, ended by process id.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -131,6 +132,8 @@ pub struct Cluster {
     folder: TempDir,
     /// Flags that each process has.
     flags: Vec<String>,
+    /// Variables that each process sees.
+    environment: BTreeMap<&'static str, String>,
     /// The scheduler.
     pub scheduler: Process,
     /// The executors that were started.
@@ -147,13 +150,24 @@ impl Cluster {
     /// The same, with these flags for each process.
     #[track_caller]
     pub fn with_flags(executors: usize, flags: &[&str]) -> Self {
+        Self::within(executors, flags, BTreeMap::new())
+    }
+
+    /// The same, with these variables for each process.
+    #[track_caller]
+    pub fn within(
+        executors: usize,
+        flags: &[&str],
+        environment: BTreeMap<&'static str, String>,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let work_dir = folder.path().join("scheduler").display().to_string();
-        let scheduler = scheduler(&work_dir, "127.0.0.1:0", &flags);
+        let scheduler = scheduler(&work_dir, "127.0.0.1:0", &flags, &environment);
         let mut cluster = Self {
             folder,
             flags,
+            environment,
             scheduler,
             executors: vec![],
         };
@@ -171,7 +185,8 @@ impl Cluster {
         command
             .args(["--vcores", "1", "--scheduler", &self.scheduler.address])
             .args(["--work-dir", &work_dir])
-            .args(&self.flags);
+            .args(&self.flags)
+            .envs(&self.environment);
         self.executors.push(Process::start(&mut command));
     }
 
@@ -181,7 +196,7 @@ impl Cluster {
         self.scheduler.kill();
         let work_dir = self.folder.path().join("scheduler").display().to_string();
         let address = self.scheduler.address.clone();
-        self.scheduler = scheduler(&work_dir, &address, &self.flags);
+        self.scheduler = scheduler(&work_dir, &address, &self.flags, &self.environment);
     }
 
     /// The scheduler's URL.
@@ -207,8 +222,16 @@ impl Cluster {
 }
 
 #[track_caller]
-fn scheduler(work_dir: &str, bind: &str, flags: &[String]) -> Process {
+fn scheduler(
+    work_dir: &str,
+    bind: &str,
+    flags: &[String],
+    environment: &BTreeMap<&'static str, String>,
+) -> Process {
     let mut command = almanac(&["--json", "cluster", "scheduler", "--bind", bind]);
-    command.args(["--work-dir", work_dir]).args(flags);
+    command
+        .args(["--work-dir", work_dir])
+        .args(flags)
+        .envs(environment);
     Process::start(&mut command)
 }

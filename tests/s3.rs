@@ -3,7 +3,7 @@
 //! A server that speaks S3 runs beside the tests; faults are put between it and the binary by a
 //! proxy. What is checked is read from the bucket without almanac, and counted by `almanac sql`.
 
-mod bucket;
+pub mod bucket;
 mod http;
 mod proxy;
 mod server;

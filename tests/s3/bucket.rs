@@ -130,6 +130,22 @@ impl Bucket {
         path.to_str().expect("a path of text").to_owned()
     }
 
+    /// The variables that lead a process to the bucket.
+    pub fn environment(&self) -> BTreeMap<&'static str, String> {
+        let mut variables = BTreeMap::from([
+            ("AWS_ACCESS_KEY_ID", KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
+            ("AWS_SESSION_TOKEN", TOKEN.to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            (
+                "AWS_ENDPOINT_URL",
+                format!("http://127.0.0.1:{}", self.endpoint),
+            ),
+        ]);
+        variables.extend(self.variables.clone());
+        variables
+    }
+
     /// The command line of these arguments; a space separates arguments.
     pub fn command(&self, line: &str) -> Command {
         self.command_of(&line.split_whitespace().collect::<Vec<_>>())
@@ -145,15 +161,7 @@ impl Bucket {
         }
         command
             .current_dir(self.folder.path())
-            .env("AWS_ACCESS_KEY_ID", KEY)
-            .env("AWS_SECRET_ACCESS_KEY", SECRET)
-            .env("AWS_SESSION_TOKEN", TOKEN)
-            .env("AWS_REGION", "us-east-1")
-            .env(
-                "AWS_ENDPOINT_URL",
-                format!("http://127.0.0.1:{}", self.endpoint),
-            )
-            .envs(&self.variables)
+            .envs(self.environment())
             .args(["--lake", &self.uri()])
             .args(arguments)
             .stdin(Stdio::null());

@@ -104,17 +104,12 @@ pub async fn executor(
     agree(&control, &identity, "this executor", &settings.scheduler).await?;
 
     let mut server = transport.server()?;
-    let listener = listen(settings.bind).await?;
-    let bound = listener.local_addr().unwrap_or(settings.bind);
+    let (listener, bound) = listen(settings.bind)?;
     let work_dir = own_folder(&settings.work_dir, bound)?;
     let flight = FlightServiceServer::new(BallistaFlightService::new(work_dir.clone()))
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES);
-    let results = tokio::spawn(
-        server
-            .add_service(flight)
-            .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener)),
-    );
+    let results = tokio::spawn(server.add_service(flight).serve_with_incoming(listener));
 
     let metadata = structure_executor_metadata(
         &Arc::new(ExecutorProcessConfig {
@@ -294,7 +289,9 @@ impl ExecutorMetricsCollector for Waker {
     fn record_stage(&self, _: &JobId, _: usize, _: usize, _: Arc<dyn QueryStageExecutor>) {
         let woken = Arc::clone(&self.0);
         tokio::spawn(async move {
-            // The status is put in the loop's queue right after this call.
+            // The status is put in the loop's queue right after this call, by the thread that would
+            // mostly run this next; where another one does, it is looked for again.
+            woken.notify_one();
             for pause in [1, 5, 25] {
                 tokio::time::sleep(Duration::from_millis(pause)).await;
                 woken.notify_one();

@@ -29,6 +29,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tonic::service::interceptor::InterceptedService;
 use tonic::service::{Routes, RoutesBuilder};
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Status};
 
 use super::codec::OperatorCodec;
@@ -82,13 +83,21 @@ pub(crate) fn refuse_public(
     ))
 }
 
-pub(crate) async fn listen(bind: SocketAddr) -> Result<tokio::net::TcpListener, EngineError> {
-    tokio::net::TcpListener::bind(bind).await.map_err(|error| {
+/// Listens; the address tells the port when any was asked for.
+pub(crate) fn listen(bind: SocketAddr) -> Result<(TcpIncoming, SocketAddr), EngineError> {
+    let refused = |error: std::io::Error| {
         EngineError::cluster(
             format!("cannot listen at {bind}: {error}"),
             "choose another address with --bind",
         )
-    })
+    };
+    // A server's own setting does not reach connections of a listener that it was given
+    // (tonic 0.14, `serve_with_incoming`), and without it every small answer waits 40 ms.
+    let incoming = TcpIncoming::bind(bind)
+        .map_err(refused)?
+        .with_nodelay(Some(true));
+    let bound = incoming.local_addr().map_err(refused)?;
+    Ok((incoming, bound))
 }
 
 /// Runs a scheduler until `stop` ends, with further routes beside its own. `ready` is told the
@@ -110,8 +119,7 @@ pub async fn scheduler(
         tracing::warn!(bind = %settings.bind, "listening on a public address WITHOUT TLS: whoever reaches it can run plans and read results");
     }
     let mut server = transport.server()?;
-    let listener = listen(settings.bind).await?;
-    let bound = listener.local_addr().unwrap_or(settings.bind);
+    let (listener, bound) = listen(settings.bind)?;
 
     let (work, _) = watch::channel(0u64);
     let scheduler = ballista(bound, &transport, work.clone()).await?;
@@ -163,10 +171,7 @@ pub async fn scheduler(
     ready(bound);
     server
         .add_routes(Routes::from(all))
-        .serve_with_incoming_shutdown(
-            tokio_stream::wrappers::TcpListenerStream::new(listener),
-            stop,
-        )
+        .serve_with_incoming_shutdown(listener, stop)
         .await
         .map_err(|error| EngineError::Task(super::tls::causes(&error)))
 }
@@ -296,7 +301,7 @@ async fn tell_query(
     Path(id): Path<String>,
     Query(seen): Query<Seen>,
 ) -> Response {
-    const LOOK: Duration = Duration::from_millis(3);
+    const LOOK: Duration = Duration::from_millis(1);
     let id = JobId::from(id);
     let until = tokio::time::Instant::now() + HELD;
     let mut stages = 0;

@@ -107,7 +107,6 @@ impl Transport {
     /// When the certificate and the key do not belong together.
     pub(crate) fn server(&self) -> Result<Server, EngineError> {
         let server = Server::builder()
-            .tcp_nodelay(true)
             .http2_keepalive_interval(Some(KEEP_ALIVE.0))
             .http2_keepalive_timeout(Some(KEEP_ALIVE.1));
         let Some(material) = &self.tls else {
