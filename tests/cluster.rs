@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::lake::{Report, Running, TestLake, rounds};
+use crate::lake::{Output, Report, Running, TestLake, rounds};
 use crate::market::{Chance, Market, days};
-use crate::processes::{Cluster, PATIENCE, almanac, signal, until};
+use crate::processes::{Cluster, almanac, signal, until};
 use crate::s3::bucket::{Bucket, SECRET, TOKEN};
 use crate::tables::{Key, assert_same, bits, keys, states, without_runs};
 use crate::whole::assert_whole;
@@ -99,14 +99,14 @@ fn a_lake_on_s3_has_the_same_bytes_from_a_cluster_that_loses_an_executor() {
     let mut cluster = Cluster::within(2, &["-vv"], bucket.environment());
     let url = cluster.url();
     let mut job = bucket.start(&format!("--cluster {url} --json -vv {}", backfill()));
-    std::thread::sleep(Duration::from_millis(1200));
-    let hit = !job.has_ended();
+    until("a slice is done", || {
+        assert!(!job.has_ended(), "the job is over before the executor dies");
+        let manifest =
+            |path: &object_store::path::Path| path.as_ref().contains("_almanac/manifests/");
+        bucket.keys().iter().any(manifest).then_some(())
+    });
     cluster.executors[0].kill();
     let output = job.wait().expect(0);
-    println!(
-        "the executor died {} the job",
-        if hit { "during" } else { "after" }
-    );
     assert_eq!(
         Report(output.json()).forecasts(),
         [wanted().len() as u64, 0, 0]
@@ -191,6 +191,8 @@ fn twenty_models_and_five_hundred_commodities_are_one_stage_each() {
     }
 }
 
+/// How long it may take to notice a loss, with much to spare on a busy machine.
+const NOTICED: Duration = Duration::from_secs(25);
 const LONG: (&str, &str) = ("2020-11-01", "2021-02-28");
 
 /// A job that takes a few seconds on two cores.
@@ -260,19 +262,19 @@ fn executors_that_die_cost_their_tasks_and_nothing_else() {
         hit += 1;
         let victim = usize::from(chance.uniform() < 0.5);
         // One in five is asked to stop; the others die as by a power cut.
-        let signal = if hit % 5 == 0 { "TERM" } else { "KILL" };
+        let signal = if hit % 5 == 1 { "TERM" } else { "KILL" };
         cluster.executors[victim].signal(signal);
         let died = begun.elapsed();
         let output = job.wait().expect(0);
+        let took = begun.elapsed();
         println!(
-            "round {hit}: SIG{signal} after {died:.1?}; the job took {:.1?}, undisturbed {undisturbed:.1?}",
-            begun.elapsed()
+            "round {hit}: SIG{signal} after {died:.1?}; the job took {took:.1?}, undisturbed {undisturbed:.1?}"
         );
         let report = Report(output.json());
         assert_eq!(report.forecasts(), [long_wanted().len() as u64, 0, 0]);
         assert_all_there(&lake);
         assert_same(&bits(&lake.paths()), &bits(&expected.paths()), "paths");
-        assert!(begun.elapsed() < PATIENCE, "the job hung");
+        assert!(took < undisturbed * 4 + NOTICED, "the job hung: {took:?}");
     }
 }
 
@@ -293,25 +295,142 @@ fn an_executor_that_is_asked_to_stop_finishes_what_it_has() {
 fn a_lost_scheduler_is_one_line_and_the_rerun_is_clean() {
     let base = prepared();
     let mut chance = Chance::new(11);
-    for _ in 0..rounds() {
+    let (mut hit, mut tried) = (0, 0);
+    while hit < rounds() {
+        tried += 1;
+        assert!(
+            tried < 4 * rounds() + 8,
+            "the job is over before the scheduler dies"
+        );
         let mut cluster = Cluster::start(2);
         let lake = base.copy();
         let mut job = lake.start(&cluster.line(&long_backfill()));
-        under_way(&lake, &mut job, pause(&mut chance, 1500));
+        under_way(&lake, &mut job, pause(&mut chance, 1200));
+        let died = Instant::now();
         cluster.scheduler.kill();
         let output = job.wait();
-        // The job may have asked its last question just before.
-        if output.code != Some(0) {
-            let (error, hint) = output.refusal();
-            assert!(
-                error.contains(&cluster.url()) && error.contains("is lost"),
-                "{error}"
-            );
-            assert!(hint.contains("start the scheduler again"), "{hint}");
+        if output.code == Some(0) {
+            continue;
         }
+        hit += 1;
+        println!(
+            "round {hit}: the job ended {:.1?} after its scheduler",
+            died.elapsed()
+        );
+        let (error, hint) = output.trouble(2);
+        assert!(
+            error.contains(&cluster.url()) && error.contains("is lost"),
+            "{error}"
+        );
+        assert!(hint.contains("start the scheduler again"), "{hint}");
         cluster.restart_scheduler();
         cluster.job(&lake, &long_backfill());
         assert_all_there(&lake);
+    }
+}
+
+/// Manifests that slices have left and no commit has taken up.
+fn manifests(lake: &TestLake) -> BTreeSet<std::path::PathBuf> {
+    let files = lake.files().into_iter();
+    files
+        .filter(|path| path.starts_with("_almanac/manifests"))
+        .collect()
+}
+
+#[test]
+fn when_the_last_executor_dies_the_job_says_so_and_does_nothing_twice() {
+    let mut cluster = Cluster::start(1);
+    let lake = prepared();
+    let mut job = lake.start(&cluster.line(&long_backfill()));
+    // Two of the forecasts' slices are done.
+    until("slices are done", || {
+        assert!(!job.has_ended(), "the job is over before the executor dies");
+        (lake.paths().is_empty() && manifests(&lake).len() >= 2).then_some(())
+    });
+    cluster.executors[0].kill();
+    let said = format!("waiting: no executor is connected to {}", cluster.url());
+    std::thread::sleep(Duration::from_secs(12));
+    assert!(!job.has_ended());
+    cluster.add_executor();
+    let output = job.wait().expect(0);
+    assert_eq!(output.stderr.matches(&said).count(), 1, "{output}");
+    assert_all_there(&lake);
+    // Only the slice that was at work when it died has left files that nobody reads.
+    let snapshot = lake.table(almanac_delta::TableName::Distributions);
+    let live = snapshot.files().len();
+    let there = lake
+        .files()
+        .into_iter()
+        .filter(|path| {
+            path.starts_with("forecast/distributions")
+                && path.extension().is_some_and(|kind| kind == "parquet")
+        })
+        .count();
+    assert!(
+        there <= live + 2,
+        "{there} files for {live} that count: slices were done twice"
+    );
+}
+
+#[test]
+fn an_interrupted_job_ends_its_tasks_too() {
+    let cluster = Cluster::start(1);
+    let lake = prepared();
+    let mut job = lake.start(&cluster.line(&long_backfill()));
+    until("a slice is done", || {
+        assert!(!job.has_ended(), "the job is over before it is interrupted");
+        (!manifests(&lake).is_empty()).then_some(())
+    });
+    signal(job.id(), "INT");
+    let output = job.wait();
+    assert_eq!(output.code, Some(1), "{output}");
+    std::thread::sleep(Duration::from_millis(300));
+    let then = manifests(&lake);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(
+        manifests(&lake),
+        then,
+        "tasks went on after the interruption"
+    );
+    cluster.job(&lake, &long_backfill());
+    assert_all_there(&lake);
+}
+
+#[test]
+fn sql_believes_no_rows_that_an_executor_was_lost_under() {
+    let lake = prepared();
+    lake.job(&long_backfill());
+    let query = "SELECT a.commodity, a.model_name, count(*) AS n, round(sum(b.day_2), 3) AS s FROM distributions a \
+                 JOIN distributions b ON a.commodity = b.commodity AND a.model_name = b.model_name AND \
+                 a.forecast_start_date = b.forecast_start_date AND a.path_id = b.path_id \
+                 GROUP BY 1, 2 ORDER BY 1, 2";
+    let expected = serde_json::Value::Array(lake.sql(query));
+    let mut chance = Chance::new(31);
+    for round in 0..rounds() {
+        let mut cluster = Cluster::start(2);
+        let mut command = almanac(&["--cluster", &cluster.url(), "--json", "--lake"]);
+        command
+            .arg(lake.root())
+            .args(["sql", query])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        std::thread::sleep(pause(&mut chance, 900));
+        let hit = child.try_wait().expect("a child can be asked").is_none();
+        if round % 2 == 0 {
+            cluster.executors[0].kill();
+        } else {
+            // Given up, and back under its own name.
+            cluster.executors[0].signal("STOP");
+            std::thread::sleep(Duration::from_secs(8));
+            cluster.executors[0].signal("CONT");
+        }
+        let output = Output::of_child(query, child).expect(0);
+        println!(
+            "round {round}: {} the query",
+            if hit { "during" } else { "after" }
+        );
+        assert_eq!(output.json(), expected);
     }
 }
 
@@ -437,7 +556,7 @@ fn an_address_where_nothing_listens_is_one_line() {
     let lake = prepared();
     let (error, hint) = lake
         .run(&format!("--cluster df://127.0.0.1:1 {}", backfill()))
-        .refusal();
+        .trouble(2);
     assert!(
         error.contains("no scheduler answers at df://127.0.0.1:1"),
         "{error}"

@@ -90,7 +90,13 @@ impl Output {
     /// The `error:` line and the `hint:` line of a refusal the user can mend.
     #[track_caller]
     pub fn refusal(&self) -> (String, String) {
-        assert_eq!(self.code, Some(1), "{self}");
+        self.trouble(1)
+    }
+
+    /// The same of what ended with this code: 2 when the store or the cluster failed.
+    #[track_caller]
+    pub fn trouble(&self, code: i32) -> (String, String) {
+        assert_eq!(self.code, Some(code), "{self}");
         let lines = |prefix: &str| -> Vec<&str> {
             self.stderr
                 .lines()

@@ -280,7 +280,7 @@ fn who_is_not_certified_is_refused_on_every_port() {
     for flags in ["", &foreign] {
         let (error, hint) = lake
             .run(&format!("--cluster {url} {flags} {REQUEST}"))
-            .refusal();
+            .trouble(2);
         assert!(
             error.contains(&format!("no scheduler answers at {url}")),
             "{error}"
@@ -292,7 +292,7 @@ fn who_is_not_certified_is_refused_on_every_port() {
     let known = authority.flags("driver").join(" ");
     let (error, _) = lake
         .run(&format!("--cluster {} {known} {REQUEST}", open.url()))
-        .refusal();
+        .trouble(2);
     assert!(error.contains("no scheduler answers"), "{error}");
     lake.job(&format!("--cluster {url} {known} {REQUEST}"));
 }

@@ -4,6 +4,17 @@ use almanac_delta::DeltaError;
 use almanac_delta::manifest::UnitKey;
 use datafusion::error::DataFusionError;
 
+/// Who can mend an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Blame {
+    /// The user.
+    User,
+    /// Nobody here: the store failed, and may be well the next time.
+    Store,
+    /// We.
+    Ours,
+}
+
 /// Why a plan did not run to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -74,6 +85,16 @@ pub enum EngineError {
         /// What to do.
         hint: Option<String>,
     },
+    /// No scheduler answers where one should be.
+    #[error("no scheduler answers at {address}: {reason}")]
+    Unreachable {
+        /// Where one should be.
+        address: String,
+        /// What the attempt to reach it said.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
     /// The scheduler does not take a plan.
     #[error("the scheduler refuses the plan: {reason}")]
     Refused {
@@ -95,8 +116,8 @@ pub enum EngineError {
         message: String,
         /// What to do, where there is something.
         hint: Option<String>,
-        /// Whether the user can mend it.
-        user: bool,
+        /// Who can mend it.
+        blame: Blame,
         /// Whether another round would fail the same way.
         is_final: bool,
     },
@@ -145,6 +166,7 @@ impl EngineError {
             | Self::Rows { .. }
             | Self::Input { .. }
             | Self::Cluster { .. }
+            | Self::Unreachable { .. }
             | Self::Refused { .. }
             | Self::SchedulerLost { .. }
             | Self::Interrupted => true,

@@ -12,4 +12,4 @@ mod sql;
 pub use cluster::{Cluster, ClusterAddress, ClusterSettings, Tls};
 pub use embedded::{Embedded, EmbeddedSettings};
 pub use engine::{Engine, NamedTable, Progress};
-pub use error::EngineError;
+pub use error::{Blame, EngineError};

@@ -1,7 +1,7 @@
 //! How a command fails: who can mend it, in one line, with what to do.
 
 use almanac_delta::DeltaError;
-use almanac_executor::EngineError;
+use almanac_executor::{Blame, EngineError};
 use datafusion::error::DataFusionError;
 
 use crate::ingest::IngestError;
@@ -16,6 +16,14 @@ pub enum JobError {
         message: String,
         /// What to do.
         hint: Option<String>,
+    },
+    /// The store or the cluster failed, and may be well the next time: exit code 2.
+    #[error("{message}")]
+    Elsewhere {
+        /// What failed.
+        message: String,
+        /// What to do.
+        hint: String,
     },
     /// We must: exit code 2.
     #[error("{message}")]
@@ -54,6 +62,10 @@ impl JobError {
                 message: format!("{done}: {message}"),
                 hint,
             },
+            Self::Elsewhere { message, hint } => Self::Elsewhere {
+                message: format!("{done}: {message}"),
+                hint,
+            },
             Self::Ours { message } => Self::ours(format!("{done}: {message}")),
             told @ Self::Told { .. } => told,
         }
@@ -63,7 +75,7 @@ impl JobError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::User { .. } => 1,
-            Self::Ours { .. } => 2,
+            Self::Elsewhere { .. } | Self::Ours { .. } => 2,
             Self::Told { exit_code } => *exit_code,
         }
     }
@@ -78,7 +90,8 @@ impl JobError {
         match self {
             Self::User {
                 hint: Some(hint), ..
-            } => eprintln!("hint: {}", one_line(hint)),
+            }
+            | Self::Elsewhere { hint, .. } => eprintln!("hint: {}", one_line(hint)),
             Self::User { hint: None, .. } | Self::Told { .. } => {}
             Self::Ours { .. } => eprintln!(
                 "hint: this is a fault of almanac; run again with -v and report what it prints"
@@ -89,6 +102,12 @@ impl JobError {
 
 impl From<DeltaError> for JobError {
     fn from(error: DeltaError) -> Self {
+        if let (true, Some(hint)) = (error.may_pass(), error.hint()) {
+            return Self::Elsewhere {
+                message: error.to_string(),
+                hint,
+            };
+        }
         if error.is_user_fixable() {
             Self::User {
                 message: error.to_string(),
@@ -114,13 +133,23 @@ impl From<EngineError> for JobError {
             EngineError::Remote {
                 message,
                 hint,
-                user: true,
+                blame: Blame::User,
                 ..
             } => Self::User { message, hint },
-            lost @ EngineError::SchedulerLost { .. } => Self::user(
-                lost.to_string(),
-                "start the scheduler again, and give the command again: what is committed is skipped",
-            ),
+            EngineError::Remote {
+                message,
+                hint: Some(hint),
+                blame: Blame::Store,
+                ..
+            } => Self::Elsewhere { message, hint },
+            EngineError::Unreachable { ref hint, .. } => Self::Elsewhere {
+                message: error.to_string(),
+                hint: hint.clone(),
+            },
+            lost @ EngineError::SchedulerLost { .. } => Self::Elsewhere {
+                message: lost.to_string(),
+                hint: "start the scheduler again, and give the command again: what is committed is skipped".to_owned(),
+            },
             EngineError::Interrupted => Self::user(
                 EngineError::Interrupted.to_string(),
                 "give the command again when it suits you: what is committed is skipped",

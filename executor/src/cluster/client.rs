@@ -122,16 +122,23 @@ impl Cluster {
             .max_decoding_message_size(MESSAGE_BYTES)
     }
 
-    fn lost(&self, status: &Status) -> EngineError {
-        if status.code() == Code::FailedPrecondition {
-            return EngineError::cluster(
+    /// What an answer that is none means: the scheduler is gone, or it does not want to.
+    fn refused(&self, status: &Status) -> EngineError {
+        match status.code() {
+            Code::FailedPrecondition => EngineError::cluster(
                 status.message().to_owned(),
                 "scheduler, executors and commands of a cluster must be of one version",
-            );
-        }
-        EngineError::SchedulerLost {
-            address: self.address.to_string(),
-            reason: super::tls::causes(status),
+            ),
+            // What a connection that breaks is turned into.
+            Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown => {
+                EngineError::SchedulerLost {
+                    address: self.address.to_string(),
+                    reason: super::tls::causes(status),
+                }
+            }
+            _ => EngineError::Refused {
+                reason: status.message().to_owned(),
+            },
         }
     }
 
@@ -169,7 +176,7 @@ impl Cluster {
         let mut request = tonic::Request::new(query);
         ballista_core::version::insert_version_header(request.metadata_mut());
         let answer = self.scheduler().execute_query(request).await;
-        let answer = answer.map_err(|status| self.lost(&status))?.into_inner();
+        let answer = answer.map_err(|status| self.refused(&status))?.into_inner();
         match answer.result {
             Some(execute_query_result::Result::Success(success)) => {
                 self.running().insert(success.job_id.clone());
@@ -221,6 +228,13 @@ impl Cluster {
             // The graph of a job that has ended may be gone already.
             stages = stages.max(state.stages);
             state.stages = stages;
+            // Ballista would now do again what the lost executor had done, too
+            // (`RunningStage::reset_tasks`), and may hand rows on twice. What is done has a manifest;
+            // the rest is sent out anew.
+            if state.disturbed || state.tasks_done < seen {
+                self.cancel(id).await;
+                return Err(EngineError::Task("an executor was lost".to_owned()));
+            }
             for _ in seen..state.tasks_done {
                 progress.slice_done();
             }
@@ -266,7 +280,7 @@ impl Cluster {
             job_id: id.to_owned(),
         };
         let found = self.scheduler().get_job_status(params).await;
-        let found = found.map_err(|status| self.lost(&status))?.into_inner();
+        let found = found.map_err(|status| self.refused(&status))?.into_inner();
         match found.status.and_then(|status| status.status) {
             Some(job_status::Status::Successful(job)) => Ok(job.partition_location),
             Some(job_status::Status::Failed(job)) => {
@@ -324,39 +338,20 @@ impl Cluster {
         for round in 1..=SQL_ROUNDS {
             // A stage that is run again after the loss of an executor can hand the same rows on
             // twice (ballista-scheduler 55, `execution_graph.rs`: `output_locations` are extended
-            // and never cleared), so rows count only if all executors lived.
-            let before = self.executors().await?;
+            // and never cleared): such a query ends with an error, and is run again as a whole.
             let done = async {
-                let silent = Quiet;
                 let (_, locations) = self
-                    .to_its_end(Arc::clone(&physical), &state, &silent)
+                    .to_its_end(Arc::clone(&physical), &state, &Quiet)
                     .await?;
-                let address = &self.address;
-                results::fetch(locations, address, &self.transport).await
+                results::fetch(locations, &self.address, &self.transport).await
             };
-            let done = done.await;
-            self.check()?;
-            let after = self.executors().await?;
-            let lost = before
-                .iter()
-                .find(|known| !after.iter().any(|alive| alive.id == known.id));
-            match (done, lost) {
-                (Ok(rows), None) => return Ok(rows),
-                (Err(error), _) if error.is_final() => return Err(error),
-                (Err(error), _) => {
+            match done.await {
+                Ok(rows) => return Ok(rows),
+                Err(error) if error.is_final() => return Err(error),
+                Err(error) => {
+                    self.check()?;
                     tracing::info!(%error, round, "the query is run again");
                     last = Some(error);
-                }
-                (Ok(_), Some(executor)) => {
-                    tracing::info!(
-                        executor = executor.host,
-                        round,
-                        "an executor was lost; the query is run again"
-                    );
-                    last = Some(EngineError::Task(format!(
-                        "the executor at {}:{} was lost during the query",
-                        executor.host, executor.port
-                    )));
                 }
             }
         }

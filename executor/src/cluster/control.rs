@@ -143,5 +143,9 @@ fn unreachable(address: &ClusterAddress, reason: &str, encrypted: bool) -> Engin
     } else {
         "check the address and that `almanac cluster scheduler` runs there; a scheduler with TLS needs --tls-ca, --tls-cert and --tls-key"
     };
-    EngineError::cluster(format!("no scheduler answers at {address}: {reason}"), hint)
+    EngineError::Unreachable {
+        address: address.to_string(),
+        reason: reason.to_owned(),
+        hint: hint.to_owned(),
+    }
 }

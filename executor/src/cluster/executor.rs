@@ -12,9 +12,13 @@ use ballista_core::JobId;
 use ballista_core::registry::BallistaFunctionRegistry;
 use ballista_core::serde::BallistaCodec;
 use ballista_core::serde::BallistaLogicalExtensionCodec;
+use ballista_core::serde::protobuf::executor_grpc_server::{ExecutorGrpc, ExecutorGrpcServer};
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
 use ballista_core::serde::protobuf::{
-    ExecutorRegistration, ExecutorStatus, ExecutorStoppedParams, HeartBeatParams, executor_status,
+    CancelTasksParams, CancelTasksResult, ExecutorRegistration, ExecutorStatus,
+    ExecutorStoppedParams, HeartBeatParams, LaunchMultiTaskParams, LaunchMultiTaskResult,
+    LaunchTaskParams, LaunchTaskResult, RemoveJobDataParams, RemoveJobDataResult,
+    StopExecutorParams, StopExecutorResult, executor_status,
 };
 use ballista_executor::execution_engine::{
     DefaultExecutionEngine, ExecutionEngine, QueryStageExecutor,
@@ -32,6 +36,7 @@ use datafusion::prelude::SessionConfig;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use tokio::sync::{Notify, Semaphore};
 use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
 
 use super::ClusterAddress;
 use super::codec::OperatorCodec;
@@ -48,6 +53,8 @@ use crate::session::{query_config, state};
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long tasks may go on once the process is asked to stop.
 const DRAIN: Duration = Duration::from_secs(25);
+/// How long the end of the last tasks may take to be reported.
+const REPORTED: Duration = Duration::from_millis(500);
 /// How long a scheduler is waited for at the start: they are often started together.
 const SCHEDULER_WAIT: Duration = Duration::from_secs(60);
 
@@ -84,15 +91,7 @@ pub async fn executor(
     ready: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()>,
 ) -> Result<(), EngineError> {
-    let memory = TrackConsumersPool::new(
-        GreedyMemoryPool::new(settings.memory_bytes),
-        NonZeroUsize::MIN.saturating_add(4),
-    );
-    let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(memory))
-        .with_object_store_registry(Arc::new(Stores::new()))
-        .build_arc()?;
-    let functions = state(query_config(2), Arc::clone(&runtime))?;
+    let functions = state(query_config(2), Arc::new(RuntimeEnv::default()))?;
     let identity = Identity::new(&settings.code, &functions);
     let transport = Transport::new(identity.agent(), settings.tls.as_ref())?;
     refuse_public(settings.bind, transport.is_encrypted(), settings.insecure)?;
@@ -106,11 +105,15 @@ pub async fn executor(
     let mut server = transport.server()?;
     let (listener, bound) = listen(settings.bind)?;
     let work_dir = own_folder(&settings.work_dir, bound)?;
-    let flight = FlightServiceServer::new(BallistaFlightService::new(work_dir.clone()))
-        .max_decoding_message_size(MESSAGE_BYTES)
-        .max_encoding_message_size(MESSAGE_BYTES);
-    let results = tokio::spawn(server.add_service(flight).serve_with_incoming(listener));
-
+    let memory = TrackConsumersPool::new(
+        GreedyMemoryPool::new(settings.memory_bytes),
+        NonZeroUsize::MIN.saturating_add(4),
+    );
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(memory))
+        .with_object_store_registry(Arc::new(Stores::new()))
+        .with_temp_file_path(&work_dir)
+        .build_arc()?;
     let metadata = structure_executor_metadata(
         &Arc::new(ExecutorProcessConfig {
             external_host: Some(settings.advertise.unwrap_or_else(|| bound.ip().to_string())),
@@ -121,6 +124,7 @@ pub async fn executor(
         u32::try_from(settings.cores).unwrap_or(u32::MAX),
     );
     let woken = Arc::new(Notify::new());
+    let wake = Arc::clone(&woken);
     let config = transport.clone();
     let executor = Arc::new(Executor::new(
         metadata.clone(),
@@ -132,6 +136,16 @@ pub async fn executor(
         settings.cores,
         Arc::new(Telling(DefaultExecutionEngine::new())),
     ));
+    let flight = FlightServiceServer::new(BallistaFlightService::new(work_dir))
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES);
+    let orders = ExecutorGrpcServer::new(Orders(Arc::clone(&executor)));
+    let results = tokio::spawn(
+        server
+            .add_service(flight)
+            .add_service(orders)
+            .serve_with_incoming(listener),
+    );
     let scheduler = SchedulerGrpcClient::new(control.channel())
         .max_encoding_message_size(MESSAGE_BYTES)
         .max_decoding_message_size(MESSAGE_BYTES);
@@ -140,7 +154,7 @@ pub async fn executor(
         Arc::new(BallistaLogicalExtensionCodec::default()),
         Arc::new(OperatorCodec::default()),
     );
-    let polling = tokio::spawn(poll_loop(
+    let mut polling = tokio::spawn(poll_loop(
         scheduler.clone(),
         executor,
         codec,
@@ -156,24 +170,27 @@ pub async fn executor(
     let ended = tokio::select! {
         () = &mut stop => Ok(()),
         error = watching => Err(error),
-        ended = polling => Err(EngineError::Task(format!("the executor stopped: {ended:?}"))),
+        ended = &mut polling => Err(EngineError::Task(format!("the executor stopped: {ended:?}"))),
         ended = results => Err(EngineError::Task(match ended {
             Ok(Err(error)) => format!("the executor cannot serve results: {}", causes(&error)),
             other => format!("the executor stopped serving results: {other:?}"),
         })),
     };
     if ended.is_ok() {
-        // Whoever holds all cores keeps the loop from asking for more; it goes on reporting.
+        // Whoever holds all cores keeps the loop from asking for more.
         let all = u32::try_from(settings.cores).unwrap_or(u32::MAX);
-        if tokio::time::timeout(DRAIN, cores.acquire_many(all))
-            .await
-            .is_err()
-        {
+        let held = tokio::time::timeout(DRAIN, cores.acquire_many(all)).await;
+        if held.is_ok() {
+            // The loop reports what has ended when it is woken, and takes nothing more.
+            wake.notify_one();
+            tokio::time::sleep(REPORTED).await;
+        } else {
             tracing::warn!(
                 "tasks are still running after {} s and are given up",
                 DRAIN.as_secs()
             );
         }
+        polling.abort();
         beating.abort();
         listening.abort();
         let told = ExecutorStoppedParams {
@@ -188,10 +205,11 @@ pub async fn executor(
     ended
 }
 
-/// The folder of the executor at this port, empty: what an earlier process left there is of jobs
+/// The folder of the executor at this address, empty: what an earlier process left there is of jobs
 /// that are over.
 fn own_folder(work_dir: &FsPath, bound: SocketAddr) -> Result<String, EngineError> {
-    let own = work_dir.join(format!("executor-{}", bound.port()));
+    let address = bound.to_string().replace([':', '[', ']'], "-");
+    let own = work_dir.join(format!("executor-{address}"));
     let emptied = match std::fs::remove_dir_all(&own) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => std::fs::create_dir_all(&own),
@@ -279,6 +297,55 @@ async fn watch_identity(
             Ok(()) | Err(EngineError::SchedulerLost { .. }) => {}
             Err(error) => return error,
         }
+    }
+}
+
+/// What the scheduler orders under the pull policy: that tasks end. All else it is asked for.
+struct Orders(Arc<Executor>);
+
+#[tonic::async_trait]
+impl ExecutorGrpc for Orders {
+    async fn cancel_tasks(
+        &self,
+        request: Request<CancelTasksParams>,
+    ) -> Result<Response<CancelTasksResult>, Status> {
+        let mut cancelled = true;
+        for task in request.into_inner().task_infos {
+            let (stage, id) = (task.stage_id as usize, task.task_id as usize);
+            let found = self.0.cancel_task(task.job_id.into(), stage, id).await;
+            cancelled &= found.map_err(|error| Status::internal(error.to_string()))?;
+        }
+        Ok(Response::new(CancelTasksResult { cancelled }))
+    }
+
+    async fn launch_task(
+        &self,
+        _: Request<LaunchTaskParams>,
+    ) -> Result<Response<LaunchTaskResult>, Status> {
+        Err(Status::unimplemented("this executor asks for its tasks"))
+    }
+
+    async fn launch_multi_task(
+        &self,
+        _: Request<LaunchMultiTaskParams>,
+    ) -> Result<Response<LaunchMultiTaskResult>, Status> {
+        Err(Status::unimplemented("this executor asks for its tasks"))
+    }
+
+    async fn stop_executor(
+        &self,
+        _: Request<StopExecutorParams>,
+    ) -> Result<Response<StopExecutorResult>, Status> {
+        Err(Status::unimplemented(
+            "an executor that was given up may come back",
+        ))
+    }
+
+    async fn remove_job_data(
+        &self,
+        _: Request<RemoveJobDataParams>,
+    ) -> Result<Response<RemoveJobDataResult>, Status> {
+        Err(Status::unimplemented("this executor asks what to remove"))
     }
 }
 

@@ -6,7 +6,6 @@
 use std::fmt::Formatter;
 use std::sync::Arc;
 
-use almanac_delta::DeltaError;
 use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
@@ -17,7 +16,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
-use crate::error::EngineError;
+use crate::error::{Blame, EngineError};
 
 const OPEN: &str = "⟦almanac ";
 const CLOSE: &str = "⟧";
@@ -29,8 +28,8 @@ pub(crate) struct Failure {
     pub message: String,
     /// What to do, where there is something.
     pub hint: Option<String>,
-    /// Whether the user can mend it.
-    pub user: bool,
+    /// Who can mend it.
+    pub blame: Blame,
     /// Whether another round would fail the same way.
     pub is_final: bool,
 }
@@ -42,21 +41,22 @@ impl Failure {
             EngineError::Query(error)
                 if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
         );
-        let (user, hint) = match &error {
-            EngineError::Lake(error) => (DeltaError::is_user_fixable(error), error.hint()),
+        let (blame, hint) = match &error {
+            EngineError::Lake(error) if error.may_pass() => (Blame::Store, error.hint()),
+            EngineError::Lake(error) if error.is_user_fixable() => (Blame::User, error.hint()),
             _ if exhausted => (
-                true,
+                Blame::User,
                 Some(
                     "give executors more with `almanac cluster executor --memory-limit-mib`"
                         .to_owned(),
                 ),
             ),
-            _ => (false, None),
+            _ => (Blame::Ours, None),
         };
         Self {
             message: error.to_string(),
             hint,
-            user,
+            blame,
             is_final: error.is_final(),
         }
     }
@@ -145,7 +145,7 @@ pub(crate) fn found_in(text: &str) -> EngineError {
         Some(failure) => EngineError::Remote {
             message: failure.message,
             hint: failure.hint,
-            user: failure.user,
+            blame: failure.blame,
             is_final: failure.is_final,
         },
         None => EngineError::Task(text.split_whitespace().collect::<Vec<_>>().join(" ")),
@@ -155,6 +155,7 @@ pub(crate) fn found_in(text: &str) -> EngineError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use almanac_delta::DeltaError;
 
     #[test]
     fn an_error_is_found_again_in_what_is_wrapped_around_it() {
@@ -172,11 +173,11 @@ mod tests {
                 EngineError::Remote {
                     message: found,
                     hint: what,
-                    user,
+                    blame,
                     is_final,
                 } => {
                     assert_eq!((found, what), (message.clone(), hint.clone()));
-                    assert!(user && is_final);
+                    assert!(blame == Blame::User && is_final);
                 }
                 other => panic!("{other:?}"),
             }

@@ -50,7 +50,12 @@ pub(crate) async fn fetch(
         else {
             return Err(EngineError::Task("results without a place".to_owned()));
         };
-        let port = u16::try_from(executor.port).unwrap_or_default();
+        let Ok(port) = u16::try_from(executor.port) else {
+            return Err(EngineError::Task(format!(
+                "an executor at port {}",
+                executor.port
+            )));
+        };
         let flight = true;
         let part = client
             .fetch_partition_proxied(

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use almanac_delta::store::Stores;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -15,6 +16,7 @@ use ballista_core::JobId;
 use ballista_core::config::TaskSchedulingPolicy;
 use ballista_core::extension::BallistaConfigGrpcEndpoint;
 use ballista_core::flight_proxy_service::BallistaFlightProxyService;
+use ballista_core::serde::protobuf::failed_task::FailedReason;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpcServer;
 use ballista_core::serde::protobuf::{job_status, task_status};
 use ballista_scheduler::cluster::BallistaCluster;
@@ -22,7 +24,7 @@ use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
 use ballista_scheduler::scheduler_process::create_scheduler;
 use ballista_scheduler::scheduler_server::SchedulerServer;
 use ballista_scheduler::state::execution_stage::ExecutionStage;
-use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -72,7 +74,11 @@ pub(crate) fn refuse_public(
     encrypted: bool,
     insecure: bool,
 ) -> Result<(), EngineError> {
-    if bind.ip().is_loopback() || encrypted || insecure {
+    if bind.ip().is_loopback() || encrypted {
+        return Ok(());
+    }
+    if insecure {
+        tracing::warn!(%bind, "listening on a public address WITHOUT TLS: whoever reaches it can run plans and read results");
         return Ok(());
     }
     Err(EngineError::cluster(
@@ -115,9 +121,6 @@ pub async fn scheduler(
     let identity = Arc::new(Identity::new(&settings.code, &plain));
     let transport = Transport::new(identity.agent(), settings.tls.as_ref())?;
     refuse_public(settings.bind, transport.is_encrypted(), settings.insecure)?;
-    if settings.insecure && !settings.bind.ip().is_loopback() && !transport.is_encrypted() {
-        tracing::warn!(bind = %settings.bind, "listening on a public address WITHOUT TLS: whoever reaches it can run plans and read results");
-    }
     let mut server = transport.server()?;
     let (listener, bound) = listen(settings.bind)?;
 
@@ -182,6 +185,10 @@ async fn ballista(
     work: watch::Sender<u64>,
 ) -> Result<Server, EngineError> {
     let producer = transport.clone();
+    // A scan is decoded with the client of its store (datafusion-proto 55), though nothing is read here.
+    let stores = RuntimeEnvBuilder::new()
+        .with_object_store_registry(Arc::new(Stores::new()))
+        .build_arc()?;
     let config = SchedulerConfig {
         bind_host: bound.ip().to_string(),
         bind_port: bound.port(),
@@ -204,9 +211,7 @@ async fn ballista(
         override_config_producer: Some(Arc::new(move || {
             session::config(query_config(2), &producer)
         })),
-        override_session_builder: Some(Arc::new(|config| {
-            state(config, Arc::new(RuntimeEnv::default()))
-        })),
+        override_session_builder: Some(Arc::new(move |config| state(config, Arc::clone(&stores)))),
         override_physical_codec: Some(Arc::new(OperatorCodec::default())),
         on_work_available: Some(Arc::new(move |_| work.send_modify(|count| *count += 1))),
         ..SchedulerConfig::default()
@@ -278,6 +283,8 @@ pub(crate) struct QueryState {
     pub tasks_done: usize,
     pub tasks_running: usize,
     pub tasks_waiting: usize,
+    /// Whether a task or a stage has been lost: what else there is may be there twice.
+    pub disturbed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -304,7 +311,7 @@ async fn tell_query(
     const LOOK: Duration = Duration::from_millis(1);
     let id = JobId::from(id);
     let until = tokio::time::Instant::now() + HELD;
-    let mut stages = 0;
+    let (mut stages, mut disturbed) = (0, false);
     loop {
         let mut state = match query(&told.scheduler, &id).await {
             Ok(state) => state,
@@ -312,8 +319,11 @@ async fn tell_query(
         };
         stages = stages.max(state.stages);
         state.stages = stages;
+        // A task that is lost and done again between two looks of the asker is told all the same.
+        disturbed |= state.disturbed;
+        state.disturbed = disturbed;
         let going_on = matches!(state.status, QueryStatus::Running | QueryStatus::Queued);
-        let news = seen.done.is_none_or(|done| state.tasks_done != done);
+        let news = disturbed || seen.done.is_none_or(|done| state.tasks_done != done);
         if !going_on || news || tokio::time::Instant::now() >= until {
             return Json(state).into_response();
         }
@@ -329,6 +339,7 @@ async fn query(scheduler: &Server, id: &JobId) -> Result<QueryState, String> {
         tasks_done: 0,
         tasks_running: 0,
         tasks_waiting: 0,
+        disturbed: false,
     };
     if let Some(job) = tasks.get_running_job_cache().get(id) {
         let graph = job.execution_graph.read().await;
@@ -343,20 +354,31 @@ async fn query(scheduler: &Server, id: &JobId) -> Result<QueryState, String> {
         for stage in graph.stages().values() {
             match stage {
                 ExecutionStage::Running(stage) => {
-                    let infos = stage.task_infos.iter();
-                    for info in infos {
+                    let (mut done, mut running) = (0, 0);
+                    for info in &stage.task_infos {
                         match info.task_status {
-                            task_status::Status::Successful(_) => state.tasks_done += 1,
-                            task_status::Status::Running(_) => state.tasks_running += 1,
-                            task_status::Status::Failed(_) => {}
+                            task_status::Status::Successful(_) => done += 1,
+                            task_status::Status::Running(_) => running += 1,
+                            // An error of the task itself ends the job, with its words.
+                            task_status::Status::Failed(ref failed) => {
+                                state.disturbed |= !matches!(
+                                    failed.failed_reason,
+                                    Some(FailedReason::ExecutionError(_))
+                                );
+                            }
                         }
                     }
-                    state.tasks_waiting += stage
-                        .partitions
-                        .saturating_sub(state.tasks_done + state.tasks_running);
+                    state.disturbed |= stage.stage_attempt_num > 0;
+                    state.tasks_done += done;
+                    state.tasks_running += running;
+                    state.tasks_waiting += stage.partitions.saturating_sub(done + running);
                 }
-                ExecutionStage::Successful(stage) => state.tasks_done += stage.partitions,
-                _ => {}
+                ExecutionStage::Successful(stage) => {
+                    state.tasks_done += stage.partitions;
+                    state.disturbed |= stage.stage_attempt_num > 0;
+                }
+                ExecutionStage::Resolved(stage) => state.tasks_waiting += stage.partitions,
+                ExecutionStage::UnResolved(_) | ExecutionStage::Failed(_) => {}
             }
         }
         return Ok(state);

@@ -370,7 +370,12 @@ impl Drivers {
                     tokio::select! {
                         () = sleep(pause) => {}
                         () = entry.cancelled() => {}
-                        () = self.stopped() => return,
+                        () = self.stopped() => {
+                            return entry.keep(|job| {
+                                job.state = State::Queued;
+                                job.process = None;
+                            });
+                        }
                     }
                 }
             }
