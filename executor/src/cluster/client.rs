@@ -11,7 +11,7 @@ use ballista_core::serde::protobuf::execute_query_params::Query;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
 use ballista_core::serde::protobuf::{
     CancelJobParams, ExecuteQueryParams, GetJobStatusParams, KeyValuePair, PartitionLocation,
-    execute_query_failure_result, execute_query_result, job_status,
+    RemoveSessionParams, execute_query_failure_result, execute_query_result, job_status,
 };
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -203,6 +203,19 @@ impl Cluster {
         }
     }
 
+    /// Has the scheduler forget a session, which it would keep for good.
+    fn forget(&self, session: &str) {
+        let mut scheduler = self.scheduler();
+        let params = RemoveSessionParams {
+            session_id: session.to_owned(),
+        };
+        tokio::spawn(async move {
+            if let Err(error) = scheduler.remove_session(params).await {
+                tracing::debug!(%error, "a session is not forgotten");
+            }
+        });
+    }
+
     /// Follows a plan to its end.
     async fn watch(&self, id: &str, progress: &dyn Progress) -> Result<QueryState, EngineError> {
         let mut seen = 0;
@@ -231,7 +244,8 @@ impl Cluster {
             // Ballista would now do again what the lost executor had done, too
             // (`RunningStage::reset_tasks`), and may hand rows on twice. What is done has a manifest;
             // the rest is sent out anew.
-            if state.disturbed || state.tasks_done < seen {
+            let fewer = state.status == QueryStatus::Running && state.tasks_done < seen;
+            if state.disturbed || fewer {
                 self.cancel(id).await;
                 return Err(EngineError::Task("an executor was lost".to_owned()));
             }
@@ -308,6 +322,7 @@ impl Cluster {
         };
         let ended = ended.await;
         self.running().remove(&id);
+        self.forget(state.session_id());
         ended
     }
 
