@@ -256,8 +256,7 @@ fn executors_that_die_cost_their_tasks_and_nothing_else() {
         let lake = base.copy();
         let begun = Instant::now();
         let mut job = lake.start(&cluster.line(&format!("--json {}", long_backfill())));
-        let most = u64::try_from(undisturbed.as_millis()).expect("a job of some seconds");
-        under_way(&lake, &mut job, pause(&mut chance, most));
+        under_way(&lake, &mut job, undisturbed.mul_f64(0.7 * chance.uniform()));
         if job.has_ended() {
             continue;
         }
