@@ -53,6 +53,8 @@ use crate::session::{query_config, state};
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long tasks may go on once the process is asked to stop.
 const DRAIN: Duration = Duration::from_secs(25);
+/// When the loop is woken once more after the end of a task.
+const LOOKED_AGAIN: Duration = Duration::from_millis(5);
 /// How long the end of the last tasks may take to be reported.
 const REPORTED: Duration = Duration::from_millis(500);
 /// How long a scheduler is waited for at the start: they are often started together.
@@ -359,10 +361,8 @@ impl ExecutorMetricsCollector for Waker {
             // The status is put in the loop's queue right after this call, by the thread that would
             // mostly run this next; where another one does, it is looked for again.
             woken.notify_one();
-            for pause in [1, 5, 25] {
-                tokio::time::sleep(Duration::from_millis(pause)).await;
-                woken.notify_one();
-            }
+            tokio::time::sleep(LOOKED_AGAIN).await;
+            woken.notify_one();
         });
     }
 }

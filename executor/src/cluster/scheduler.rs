@@ -308,7 +308,7 @@ async fn tell_query(
     Path(id): Path<String>,
     Query(seen): Query<Seen>,
 ) -> Response {
-    const LOOK: Duration = Duration::from_millis(1);
+    const LOOK: Duration = Duration::from_millis(2);
     let id = JobId::from(id);
     let until = tokio::time::Instant::now() + HELD;
     let (mut stages, mut disturbed) = (0, false);
