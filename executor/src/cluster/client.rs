@@ -84,7 +84,12 @@ impl Cluster {
         let identity = Identity::new(&settings.code, &planning.query_state()?);
         let transport = Transport::new(identity.agent(), settings.tls.as_ref())?;
         let control = Control::over(&settings.address, &transport).await?;
-        agree(&control, &identity, "this command", &settings.address).await?;
+        agree(
+            &control.greeting,
+            &identity,
+            "this command",
+            &settings.address,
+        )?;
         Ok(Arc::new(Self {
             address: settings.address,
             transport,

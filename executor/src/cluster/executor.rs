@@ -102,7 +102,12 @@ pub async fn executor(
         control = waited_for(&settings.scheduler, &transport) => control?,
         () = &mut stop => return Ok(()),
     };
-    agree(&control, &identity, "this executor", &settings.scheduler).await?;
+    agree(
+        &control.greeting,
+        &identity,
+        "this executor",
+        &settings.scheduler,
+    )?;
 
     let mut server = transport.server()?;
     let (listener, bound) = listen(settings.bind)?;
@@ -127,12 +132,12 @@ pub async fn executor(
     );
     let woken = Arc::new(Notify::new());
     let wake = Arc::clone(&woken);
-    let config = transport.clone();
+    let config = session::config(query_config(2), &transport);
     let executor = Arc::new(Executor::new(
         metadata.clone(),
         &work_dir,
         Arc::new(move |_: &SessionConfig| Ok::<Arc<RuntimeEnv>, _>(Arc::clone(&runtime))),
-        Arc::new(move || session::config(query_config(2), &config)),
+        Arc::new(move || config.clone()),
         Arc::new(BallistaFunctionRegistry::from(&functions)),
         Arc::new(Waker(Arc::clone(&woken))),
         settings.cores,
@@ -295,9 +300,12 @@ async fn watch_identity(
 ) -> EngineError {
     loop {
         tokio::time::sleep(HEARTBEAT).await;
-        match agree(control, identity, "this executor", address).await {
-            Ok(()) | Err(EngineError::SchedulerLost { .. }) => {}
-            Err(error) => return error,
+        // A scheduler that does not answer may be back at once.
+        let Ok(theirs) = control.identity().await else {
+            continue;
+        };
+        if let Err(error) = agree(&theirs, identity, "this executor", address) {
+            return error;
         }
     }
 }

@@ -34,11 +34,11 @@ use tonic::service::{Routes, RoutesBuilder};
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Status};
 
+use super::ClusterAddress;
 use super::codec::OperatorCodec;
 use super::identity::Identity;
 use super::session::{self, MESSAGE_BYTES};
 use super::tls::{Tls, Transport};
-use super::{ClusterAddress, control::Control};
 use crate::error::EngineError;
 use crate::session::{query_config, state};
 
@@ -184,7 +184,7 @@ async fn ballista(
     transport: &Transport,
     work: watch::Sender<u64>,
 ) -> Result<Server, EngineError> {
-    let producer = transport.clone();
+    let sessions = session::config(query_config(2), transport);
     // A scan is decoded with the client of its store (datafusion-proto 55), though nothing is read here.
     let stores = RuntimeEnvBuilder::new()
         .with_object_store_registry(Arc::new(Stores::new()))
@@ -208,9 +208,7 @@ async fn ballista(
         enable_embedded_flight_proxy: true,
         use_tls: transport.is_encrypted(),
         override_create_grpc_client_endpoint: Some(transport.hook()),
-        override_config_producer: Some(Arc::new(move || {
-            session::config(query_config(2), &producer)
-        })),
+        override_config_producer: Some(Arc::new(move || sessions.clone())),
         override_session_builder: Some(Arc::new(move |config| state(config, Arc::clone(&stores)))),
         override_physical_codec: Some(Arc::new(OperatorCodec::default())),
         on_work_available: Some(Arc::new(move |_| work.send_modify(|count| *count += 1))),
@@ -427,14 +425,13 @@ fn refusal(status: StatusCode, error: &str) -> Response {
 ///
 /// # Errors
 /// Naming the first difference.
-pub(crate) async fn agree(
-    control: &Control,
+pub(crate) fn agree(
+    theirs: &Identity,
     own: &Identity,
     own_name: &str,
     address: &ClusterAddress,
 ) -> Result<(), EngineError> {
-    let theirs = control.identity().await?;
-    match own.difference(own_name, &theirs, &format!("the scheduler at {address}")) {
+    match own.difference(own_name, theirs, &format!("the scheduler at {address}")) {
         None => Ok(()),
         Some(difference) => Err(EngineError::cluster(
             difference,
