@@ -193,6 +193,37 @@ fn twenty_models_and_five_hundred_commodities_are_one_stage_each() {
     }
 }
 
+#[test]
+fn a_schedule_of_megabytes_reaches_the_tasks_and_leaves_nothing_behind() {
+    let cluster = Cluster::start(2);
+    let lake = TestLake::of(&Market::usual("Coffee", 1));
+    lake.configure(
+        "[models.big]\nfamily = \"drill\"\n[models.big.params]\nmode = \"big_state\"\nbytes = 3000000\n",
+    );
+    let alone = lake.copy();
+    let line = "backfill --commodity Coffee --models big,naive --start 2021-03-01 --end 2021-03-04 --frequency monthly \
+                --model-version v1 --paths 20";
+    alone.job(line);
+    let report = cluster.job(&lake, line);
+    assert_eq!(report.forecasts(), [8, 0, 0]);
+    assert_same(&bits(&lake.paths()), &bits(&alone.paths()), "paths");
+    // The forecast's plan carries the state, and is what the payload was for.
+    let output = cluster
+        .run(
+            &lake,
+            &format!("--json -vv {}", line.replace("03-04", "03-05")),
+        )
+        .expect(0);
+    let told = output.stderr.matches("large units are an object").count();
+    assert!(told >= 1, "no payload was put down");
+    let left = lake
+        .files()
+        .into_iter()
+        .filter(|path| path.starts_with("_almanac/payloads"))
+        .count();
+    assert_eq!(left, 0, "payloads of plans that have run");
+}
+
 /// How long it may take to notice a loss, with much to spare on a busy machine.
 const NOTICED: Duration = Duration::from_secs(25);
 const LONG: (&str, &str) = ("2020-11-01", "2021-02-28");

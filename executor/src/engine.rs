@@ -61,6 +61,15 @@ pub trait Engine: Send + Sync {
     /// When a function cannot be registered.
     fn query_state(&self) -> Result<SessionState, EngineError>;
 
+    /// Runs a plan that a user has written: wherever there is room for it, unlike
+    /// [`Engine::query`], which a job's completeness rests on.
+    ///
+    /// # Errors
+    /// When the plan cannot be planned or run.
+    async fn rows(&self, plan: LogicalPlan) -> Result<Vec<RecordBatch>, EngineError> {
+        self.query(plan).await
+    }
+
     /// Runs SQL over these tables, and over views that are made of them first. The rows come with
     /// at least one batch, which carries the schema.
     ///
@@ -74,7 +83,7 @@ pub trait Engine: Send + Sync {
     ) -> Result<Vec<RecordBatch>, EngineError> {
         let plan = sql::plan(self.query_state()?, text, tables, views).await?;
         let schema = Arc::new(plan.schema().as_arrow().clone());
-        let mut batches = self.query(plan).await?;
+        let mut batches = self.rows(plan).await?;
         if batches.is_empty() {
             batches.push(RecordBatch::new_empty(schema));
         }

@@ -20,12 +20,11 @@ use arrow::datatypes::{
 use async_stream::try_stream;
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
-use crate::operator::RowOperator;
+use crate::operator::{RowOperator, Task};
 use crate::train::{covariates_type, dates_type};
 use crate::window::KeepWindow;
 
@@ -137,7 +136,7 @@ impl RowOperator for AssignUnits {
         &self,
         mut input: SendableRecordBatchStream,
         output: SchemaRef,
-        memory: MemoryReservation,
+        Task { memory, .. }: Task,
     ) -> Result<SendableRecordBatchStream> {
         let schema = Arc::clone(&output);
         let operator = self.clone();

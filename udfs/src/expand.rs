@@ -15,7 +15,6 @@ use arrow::datatypes::{
 use async_stream::try_stream;
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -24,7 +23,7 @@ use crate::assign::{SCANNED_NEWEST, SCANNED_ROWS, SLICE};
 use crate::draw::{Draw, Drawn, path_fields};
 use crate::failure::{Failure, guarded};
 use crate::forecast::HORIZON;
-use crate::operator::RowOperator;
+use crate::operator::{RowOperator, Task};
 use crate::points::point_fields;
 
 /// The column of origins in the input.
@@ -112,7 +111,7 @@ impl RowOperator for ExpandPaths {
         &self,
         mut input: SendableRecordBatchStream,
         output: SchemaRef,
-        memory: MemoryReservation,
+        Task { memory, .. }: Task,
     ) -> Result<SendableRecordBatchStream> {
         let (operator, schema) = (self.clone(), Arc::clone(&output));
         let stream = try_stream! {

@@ -38,8 +38,8 @@ pub trait RowOperator: Debug + Clone + PartialEq + Eq + Hash + Send + Sync + 'st
     fn output_schema(&self, input: &Schema) -> Result<Schema>;
     /// What a printed plan says behind the name.
     fn describe(&self) -> String;
-    /// The work of one partition. What it holds from one batch to the next it reserves in `memory`,
-    /// an empty reservation of its own; the stream fails when that is refused.
+    /// The work of one partition. What it holds from one batch to the next it reserves in the task's
+    /// memory; the stream fails when that is refused.
     ///
     /// # Errors
     /// When the input does not have the columns that [`RowOperator::output_schema`] checked.
@@ -47,8 +47,17 @@ pub trait RowOperator: Debug + Clone + PartialEq + Eq + Hash + Send + Sync + 'st
         &self,
         input: SendableRecordBatchStream,
         output: SchemaRef,
-        memory: MemoryReservation,
+        task: Task,
     ) -> Result<SendableRecordBatchStream>;
+}
+
+/// What a partition runs with.
+#[derive(Debug)]
+pub struct Task {
+    /// An empty reservation of its own.
+    pub memory: MemoryReservation,
+    /// Where stores are found.
+    pub context: Arc<TaskContext>,
 }
 
 /// The operator above `input` as a logical plan.
@@ -203,8 +212,9 @@ impl<T: RowOperator> ExecutionPlan for OperatorExec<T> {
     ) -> Result<SendableRecordBatchStream> {
         let memory = MemoryConsumer::new(format!("{}[{partition}]", T::NAME))
             .register(context.memory_pool());
-        let input = self.input.execute(partition, context)?;
-        self.operator.run(input, self.schema(), memory)
+        let input = self.input.execute(partition, Arc::clone(&context))?;
+        let task = Task { memory, context };
+        self.operator.run(input, self.schema(), task)
     }
 }
 

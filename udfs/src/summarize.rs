@@ -15,7 +15,6 @@ use arrow::datatypes::{DataType, Date32Type, Field, Float32Type, Int32Type, Sche
 use async_stream::try_stream;
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -24,7 +23,7 @@ use crate::assign::{SCANNED_NEWEST, SCANNED_ROWS};
 use crate::draw::day_column;
 use crate::expand::{POINTS, one_list, points_type};
 use crate::forecast::HORIZON;
-use crate::operator::RowOperator;
+use crate::operator::{RowOperator, Task};
 use crate::points::points;
 
 /// The operator's payload: it has none.
@@ -73,7 +72,7 @@ impl RowOperator for SummarizePaths {
         &self,
         mut input: SendableRecordBatchStream,
         output: SchemaRef,
-        memory: MemoryReservation,
+        Task { memory, .. }: Task,
     ) -> Result<SendableRecordBatchStream> {
         let (schema, dated) = (Arc::clone(&output), self.dated);
         let stream = try_stream! {

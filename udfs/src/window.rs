@@ -14,13 +14,12 @@ use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::{DataType, Date32Type, Field, Schema, SchemaRef};
 use datafusion::common::{Result, exec_err};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use crate::assign::TABLE_ROWS;
-use crate::operator::RowOperator;
+use crate::operator::{RowOperator, Task};
 
 /// The operator's payload: rows dated `from` ≤ date < `until` stay.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,7 +60,7 @@ impl RowOperator for KeepWindow {
         &self,
         input: SendableRecordBatchStream,
         output: SchemaRef,
-        _memory: MemoryReservation,
+        _: Task,
     ) -> Result<SendableRecordBatchStream> {
         let (window, schema) = (self.clone(), Arc::clone(&output));
         let kept = input.flat_map(move |batch| {

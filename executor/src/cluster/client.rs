@@ -34,7 +34,7 @@ use super::session::{self, MESSAGE_BYTES};
 use super::stored_units::offload;
 use super::tls::{Tls, Transport};
 use crate::embedded::{Embedded, EmbeddedSettings};
-use crate::engine::{Engine, NamedTable, Progress};
+use crate::engine::{Engine, Progress};
 use crate::error::EngineError;
 use crate::session::{job_config, query_config, require_one_stage, state};
 use crate::sql;
@@ -447,23 +447,12 @@ impl Engine for Cluster {
         self.planning.query_state()
     }
 
-    async fn sql(
-        &self,
-        text: &str,
-        tables: Vec<NamedTable>,
-        views: &[&str],
-    ) -> Result<Vec<RecordBatch>, EngineError> {
-        let plan = sql::plan(self.query_state()?, text, tables, views).await?;
-        let schema = Arc::new(plan.schema().as_arrow().clone());
-        let mut batches = if sql::reads_tables(&plan)? {
-            self.distributed(plan).await?
+    async fn rows(&self, plan: LogicalPlan) -> Result<Vec<RecordBatch>, EngineError> {
+        if sql::reads_tables(&plan)? {
+            self.distributed(plan).await
         } else {
-            self.query(plan).await?
-        };
-        if batches.is_empty() {
-            batches.push(RecordBatch::new_empty(schema));
+            self.query(plan).await
         }
-        Ok(batches)
     }
 
     fn bytes_queried(&self) -> u64 {

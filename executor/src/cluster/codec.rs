@@ -18,7 +18,7 @@ use datafusion_proto::physical_plan::PhysicalProtoConverterExtension;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::stored_units::{StoredUnits, StoredUnitsExec};
+use super::stored_units::StoredUnits;
 
 /// Before the name of an operator of ours; no message of Ballista's begins with it.
 const MARK: &[u8] = b"\xffalmanac\0";
@@ -85,13 +85,7 @@ impl PhysicalExtensionCodec for OperatorCodec {
             AssignUnits::NAME => operator::<AssignUnits>(body, input),
             ExpandPaths::NAME => operator::<ExpandPaths>(body, input),
             SummarizePaths::NAME => operator::<SummarizePaths>(body, input),
-            StoredUnits::NAME => {
-                let units: StoredUnits = read(&name, body)?;
-                Ok(Arc::new(StoredUnitsExec::try_new(
-                    Arc::clone(input),
-                    units,
-                )?))
-            }
+            StoredUnits::NAME => operator::<StoredUnits>(body, input),
             WRITE => {
                 let spec: WriteSpec = read(&name, body)?;
                 Ok(Arc::new(WriteExec::new(Arc::clone(input), Arc::new(spec))))
@@ -109,12 +103,10 @@ impl PhysicalExtensionCodec for OperatorCodec {
         let row_operator = encode_operator::<KeepWindow>(&node, buf)
             .or_else(|| encode_operator::<AssignUnits>(&node, buf))
             .or_else(|| encode_operator::<ExpandPaths>(&node, buf))
-            .or_else(|| encode_operator::<SummarizePaths>(&node, buf));
+            .or_else(|| encode_operator::<SummarizePaths>(&node, buf))
+            .or_else(|| encode_operator::<StoredUnits>(&node, buf));
         if let Some(done) = row_operator {
             return done;
-        }
-        if let Some(exec) = node.downcast_ref::<StoredUnitsExec>() {
-            return payload(StoredUnits::NAME, &exec.units, buf);
         }
         if let Some(exec) = node.downcast_ref::<WriteExec>() {
             return payload(WRITE, exec.spec.as_ref(), buf);

@@ -4,25 +4,22 @@
 //! under `_almanac/payloads/` once, and the plan carries their address; a process reads them once.
 
 use std::collections::HashMap;
-use std::fmt::Formatter;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use almanac_delta::DeltaError;
 use almanac_delta::care::PAYLOADS;
 use almanac_delta::write::WriteExec;
 use almanac_udfs::assign::AssignUnits;
-use almanac_udfs::operator::{OperatorExec, RowOperator};
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use almanac_udfs::operator::{OperatorExec, RowOperator, Task};
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, internal_err};
 use datafusion::error::DataFusionError;
-use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -37,7 +34,7 @@ const INLINE_BYTES: usize = 1 << 20;
 
 /// Where a plan's units are. Each plan has an object of its own, though its content may be that of
 /// another: it is removed when the plan has run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct StoredUnits {
     /// The object store, as a registry names it.
     store_url: String,
@@ -46,8 +43,37 @@ pub(crate) struct StoredUnits {
     sha256: String,
 }
 
-impl StoredUnits {
-    pub(crate) const NAME: &'static str = "StoredUnits";
+/// [`AssignUnits`] over units that are read when it runs.
+impl RowOperator for StoredUnits {
+    const NAME: &'static str = "StoredUnits";
+
+    fn output_schema(&self, input: &Schema) -> Result<Schema> {
+        // Without units it has the schema that it has with any.
+        let empty = AssignUnits {
+            units: Arc::default(),
+            closed: Arc::default(),
+        };
+        empty.output_schema(input)
+    }
+
+    fn describe(&self) -> String {
+        self.path.clone()
+    }
+
+    fn run(
+        &self,
+        input: SendableRecordBatchStream,
+        output: SchemaRef,
+        task: Task,
+    ) -> Result<SendableRecordBatchStream> {
+        let (units, schema) = (self.clone(), Arc::clone(&output));
+        let rows = async move {
+            let assign = read(&units, &task.context).await?;
+            assign.run(input, output, task)
+        };
+        let rows = futures::stream::once(rows).try_flatten();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
 }
 
 /// Objects that a plan put down, to be removed when it has run.
@@ -107,7 +133,7 @@ pub(crate) async fn offload(
         bodies.push((path, body));
         let input = Arc::clone(node.children()[0]);
         Ok(Transformed::yes(
-            Arc::new(StoredUnitsExec::try_new(input, units)?) as _,
+            Arc::new(OperatorExec::try_new(input, units)?) as _,
         ))
     })?;
     let mut offloaded = Offloaded {
@@ -122,6 +148,7 @@ pub(crate) async fn offload(
             .put(&path, body.into())
             .await
             .map_err(|error| DeltaError::store(format!("put {path}"), error))?;
+        tracing::debug!(%path, "large units are an object");
         offloaded.store = Some(store);
         offloaded.objects.push(path);
     }
@@ -168,85 +195,4 @@ async fn read(units: &StoredUnits, context: &TaskContext) -> Result<Arc<AssignUn
     read.retain(|_, units| units.strong_count() > 0);
     read.insert(units.sha256.clone(), Arc::downgrade(&parsed));
     Ok(parsed)
-}
-
-/// [`AssignUnits`] over units that are read when it runs.
-#[derive(Debug)]
-pub(crate) struct StoredUnitsExec {
-    input: Arc<dyn ExecutionPlan>,
-    pub units: StoredUnits,
-    properties: Arc<PlanProperties>,
-}
-
-impl StoredUnitsExec {
-    pub(crate) fn try_new(input: Arc<dyn ExecutionPlan>, units: StoredUnits) -> Result<Self> {
-        // Without units it has the schema and the partitioning that it has with any.
-        let empty = AssignUnits {
-            units: Arc::default(),
-            closed: Arc::default(),
-        };
-        let outline = OperatorExec::try_new(Arc::clone(&input), empty)?;
-        let properties = Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(outline.schema()),
-            outline.properties().partitioning.clone(),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        ));
-        Ok(Self {
-            input,
-            units,
-            properties,
-        })
-    }
-}
-
-impl DisplayAs for StoredUnitsExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "StoredUnitsExec: {}", self.units.path)
-    }
-}
-
-impl ExecutionPlan for StoredUnitsExec {
-    fn name(&self) -> &str {
-        StoredUnits::NAME
-    }
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let input = children.swap_remove(0);
-        Ok(Arc::new(Self::try_new(input, self.units.clone())?))
-    }
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        let memory = MemoryConsumer::new(format!("{}[{partition}]", StoredUnits::NAME))
-            .register(context.memory_pool());
-        let input = self.input.execute(partition, Arc::clone(&context))?;
-        let (units, schema) = (self.units.clone(), self.schema());
-        let output = Arc::clone(&schema);
-        let rows = async move {
-            let assign = read(&units, &context).await?;
-            assign.run(input, output, memory)
-        };
-        let rows = futures::stream::once(rows).try_flatten();
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
-    }
 }
