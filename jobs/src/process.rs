@@ -142,7 +142,9 @@ mod tests {
     #[test]
     fn a_process_is_known_by_its_start_and_its_mark_until_it_has_ended() {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new("cat")
+        // Under a script's background SIGINT is ignored, and stays so in what is started.
+        let mut child = Command::new("env")
+            .args(["--default-signal=INT", "cat"])
             .env("ALMANAC_TEST_MARK", folder.path())
             .stdin(Stdio::piped())
             .process_group(0)

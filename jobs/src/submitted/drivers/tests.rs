@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::*;
 
 /// Told by its arguments how to end; leaves `pid` in its folder, which is a job's.
-const SCRIPT: &str = r#"#!/bin/sh
+const SCRIPT: &str = r#"#!/usr/bin/env -S --default-signal=INT sh
 for argument in "$@"; do
     case "$argument" in --commodity=*) how="${argument#--commodity=}" ;; esac
     echo "$argument" >> arguments
