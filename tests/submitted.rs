@@ -403,7 +403,7 @@ fn on_an_encrypted_cluster_drivers_have_the_schedulers_identity() {
     ] {
         let address = &site.scheduler.address;
         lake.run(&format!("--cluster df://{address} {line}"))
-            .refusal();
+            .trouble(2);
     }
 }
 
@@ -443,9 +443,9 @@ fn a_job_file_is_handed_over_and_its_hook_told() {
     let mut command: Command = lake.command(&format!(
         "--cluster df://{free} run {file} --date 2021-03-04"
     ));
-    let output = crate::lake::finish(&mut command).expect(1);
+    let output = crate::lake::finish(&mut command).expect(2);
     let told: Value = serde_json::from_slice(&fs::read(lake.path("told.json")).unwrap()).unwrap();
-    assert_eq!(told["exit_code"], 1, "{output}");
+    assert_eq!(told["exit_code"], 2, "{output}");
     assert!(
         told["error"].as_str().unwrap().contains(&free.to_string()),
         "{told}"

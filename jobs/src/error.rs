@@ -71,6 +71,15 @@ impl JobError {
         }
     }
 
+    /// Whether another error has the same cause: the store or the cluster failed, whatever each of two
+    /// that met it was told, or both say the same.
+    pub fn has_the_cause_of(&self, other: &Self) -> bool {
+        matches!(
+            (self, other),
+            (Self::Elsewhere { .. }, Self::Elsewhere { .. })
+        ) || self.to_string() == other.to_string()
+    }
+
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {

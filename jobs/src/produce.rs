@@ -422,7 +422,7 @@ pub async fn run(
         tally.absorb(drawn);
         tally.absorb(trained);
         if let (Err(first), Err(second)) = (&ended.0, &ended.1)
-            && first.to_string() != second.to_string()
+            && !second.has_the_cause_of(first)
         {
             tracing::error!(error = %second, "training of the next chunk failed too");
         }
