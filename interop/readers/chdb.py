@@ -1,5 +1,6 @@
 """chDB: ClickHouse in this process."""
 
+import contextlib
 import json
 import re
 
@@ -58,11 +59,16 @@ class ChDb(SqlReader):
             "cast_keep_nullable = 1, aggregate_functions_null_for_empty = 1,"
             " session_timezone = 'UTC', output_format_json_quote_64bit_integers = 0"
         )
-        answer = self.session.query(f"SELECT * FROM ({sql}) SETTINGS {settings}", "JSONCompactEachRow")
+        answer = self._ask(f"SELECT * FROM ({sql}) SETTINGS {settings}")
         return [tuple(json.loads(line)) for line in answer.bytes().decode().splitlines()]
 
     def types(self, table: Table) -> list[tuple[str, str]]:
-        answer = self.session.query(f"DESCRIBE {self.scan(table)}", "JSONCompactEachRow")
+        answer = self._ask(f"DESCRIBE {self.scan(table)}")
         described = [json.loads(line) for line in answer.bytes().decode().splitlines()]
         # Whether a column may be null is another question.
         return [(name, NULLABLE.sub(r"\1", kind)) for name, kind, *_ in described]
+
+    def _ask(self, sql: str):
+        # Folders must lie below the one that the process is in when it asks.
+        with contextlib.chdir("/"):
+            return self.session.query(sql, "JSONCompactEachRow")
