@@ -33,7 +33,7 @@ fn main() {
             let fit = || {
                 entry
                     .family
-                    .fit(history, &params)
+                    .fit(history, &params, None)
                     .expect("the history is long enough")
             };
             println!(
@@ -58,13 +58,14 @@ fn main() {
     };
     let ahead = Ahead {
         steps: STEPS,
+        dates: &[],
         regressors: &[],
     };
     for entry in catalog() {
         let params = Params::parse(entry.params).expect("the catalog holds JSON objects");
         let state = entry
             .family
-            .fit(history, &params)
+            .fit(history, &params, None)
             .expect("the history is long enough")
             .state;
         let condition = || -> State {

@@ -14,20 +14,17 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Fitted, Forecaster, Parameter, Params,
+    Parameter, Params, Rng,
     errors::{FitError, StateError},
+    family::{Family, Learned, Start},
     naive::{self, Naive},
-    paths::Paths,
-    rng::Streams,
+    outlook::Outlook,
     series::{Ahead, Series},
-    state::State,
 };
 
 /// The model that fails on purpose.
 pub struct Drill;
 
-const NAME: &str = "drill";
-const FORMAT: u32 = 1;
 const MOST_BYTES: usize = 1 << 30;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +47,7 @@ enum Failure {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+pub(crate) struct Body {
     failure: Failure,
     naive: naive::Body,
 }
@@ -84,96 +81,107 @@ impl Failure {
     }
 }
 
-impl Drill {
-    fn decode(state: &State) -> Result<Body, StateError> {
-        let body: Body = state.decode(NAME, FORMAT)?;
-        body.naive.check()?;
-        Ok(body)
-    }
+/// What the naive model expects, spoiled as asked for.
+struct Spoiled {
+    failure: Failure,
+    naive: Box<dyn Outlook>,
 }
 
-impl Forecaster for Drill {
-    fn name(&self) -> &'static str {
-        NAME
+impl Outlook for Spoiled {
+    fn point(&self) -> Vec<f64> {
+        self.naive.point()
     }
 
-    fn summary(&self) -> &'static str {
-        "fails on purpose, to rehearse how a run fails open"
-    }
-
-    fn parameters(&self) -> &'static [Parameter] {
-        &[
-            Parameter {
-                name: "mode",
-                default: "\"panic\"",
-                help: "panic, nan, explode, negative or big_state",
-            },
-            Parameter {
-                name: "stage",
-                default: "\"simulate\"",
-                help: "where mode panic strikes: fit, condition or simulate",
-            },
-            Parameter {
-                name: "bytes",
-                default: "0",
-                help: "how much mode big_state pads the state",
-            },
-        ]
-    }
-
-    fn minimum_observations(&self, params: &Params) -> Result<usize, FitError> {
-        Failure::read(params)?;
-        Naive.minimum_observations(params)
-    }
-
-    fn fit(&self, history: Series<'_>, params: &Params) -> Result<Fitted, FitError> {
-        self.validate(params)?;
-        let failure = Failure::read(params)?;
-        failure.panic_at(Stage::Fit);
-        let fitted = Naive.fit(history, &Params::default())?;
-        let body = Body {
-            failure,
-            naive: naive::Body::fit(history)?,
-        };
-        Ok(Fitted {
-            state: State::encode(NAME, FORMAT, &body),
-            ..fitted
-        })
-    }
-
-    fn condition(&self, state: &State, recent: Series<'_>) -> Result<State, StateError> {
-        let mut body = Drill::decode(state)?;
-        body.failure.panic_at(Stage::Condition);
-        body.naive.advance(recent)?;
-        Ok(State::encode(NAME, FORMAT, &body))
-    }
-
-    fn simulate(
-        &self,
-        state: &State,
-        ahead: Ahead<'_>,
-        paths: usize,
-        streams: &Streams,
-    ) -> Result<Paths, StateError> {
-        let body = Drill::decode(state)?;
-        body.failure.panic_at(Stage::Simulate);
-        let mut simulated = body.naive.simulate(ahead.steps, paths, streams);
-        for value in &mut simulated.values {
-            *value = match body.failure {
+    fn draw(&self, rng: &mut Rng, path: &mut [f64]) {
+        self.failure.panic_at(Stage::Simulate);
+        self.naive.draw(rng, path);
+        for value in path {
+            *value = match self.failure {
                 Failure::Panic(_) | Failure::BigState(_) => *value,
                 Failure::Nan => f64::NAN,
                 Failure::Explode => *value + 1_000.0 * (value.abs() + 1.0),
                 Failure::Negative => -value.abs() - 1.0,
             };
         }
-        Ok(simulated)
+    }
+}
+
+impl Family for Drill {
+    type Body = Body;
+    const NAME: &'static str = "drill";
+    const FORMAT: u32 = 1;
+    const SUMMARY: &'static str = "fails on purpose, to rehearse how a run fails open";
+    const PARAMETERS: &'static [Parameter] = &[
+        Parameter {
+            name: "mode",
+            default: "\"panic\"",
+            help: "panic, nan, explode, negative or big_state",
+        },
+        Parameter {
+            name: "stage",
+            default: "\"simulate\"",
+            help: "where mode panic strikes: fit, condition or simulate",
+        },
+        Parameter {
+            name: "bytes",
+            default: "0",
+            help: "how much mode big_state pads the state",
+        },
+    ];
+
+    fn minimum(params: &Params) -> Result<usize, FitError> {
+        Failure::read(params)?;
+        Naive::minimum(&Params::default())
+    }
+
+    fn learn(
+        history: Series<'_>,
+        params: &Params,
+        _start: Start<'_, Body>,
+    ) -> Result<Learned<Body>, FitError> {
+        let failure = Failure::read(params)?;
+        failure.panic_at(Stage::Fit);
+        let Learned {
+            body,
+            predictions,
+            aicc,
+        } = Naive::learn(history, &Params::default(), Start::Cold)?;
+        let body = Body {
+            failure,
+            naive: body,
+        };
+        Ok(Learned {
+            body,
+            predictions,
+            aicc,
+        })
+    }
+
+    fn check(body: &Body) -> Result<(), StateError> {
+        Naive::check(&body.naive)
+    }
+
+    fn advance(
+        body: &mut Body,
+        recent: Series<'_>,
+        predicted: &mut dyn FnMut(f64),
+    ) -> Result<(), StateError> {
+        body.failure.panic_at(Stage::Condition);
+        Naive::advance(&mut body.naive, recent, predicted)
+    }
+
+    fn expect(body: Body, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError> {
+        Ok(Box::new(Spoiled {
+            failure: body.failure,
+            naive: Naive::expect(body.naive, ahead)?,
+        }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Digest;
+    use crate::{Digest, Forecaster, Streams};
 
     const HISTORY: Series<'_> = Series {
         dates: &[1, 2, 3],
@@ -182,11 +190,13 @@ mod tests {
     };
     const AHEAD: Ahead<'_> = Ahead {
         steps: 3,
+        dates: &[],
         regressors: &[],
     };
 
     fn simulate(params: &str) -> Vec<f64> {
-        let fitted = Drill.fit(HISTORY, &Params::parse(params).unwrap()).unwrap();
+        let params = Params::parse(params).unwrap();
+        let fitted = Drill.fit(HISTORY, &params, None).unwrap();
         let streams = Streams::new(&Digest::new());
         Drill
             .simulate(&fitted.state, AHEAD, 20, &streams)
@@ -223,20 +233,24 @@ mod tests {
     #[should_panic(expected = "asked for")]
     fn the_panic_strikes_the_fit_when_told_to() {
         let params = Params::parse(r#"{"stage":"fit"}"#).unwrap();
-        let _ = Drill.fit(HISTORY, &params);
+        let _ = Drill.fit(HISTORY, &params, None);
     }
 
     #[test]
     #[should_panic(expected = "asked for")]
     fn the_panic_strikes_conditioning_when_told_to() {
         let fitted = Drill
-            .fit(HISTORY, &Params::parse(r#"{"stage":"condition"}"#).unwrap())
+            .fit(
+                HISTORY,
+                &Params::parse(r#"{"stage":"condition"}"#).unwrap(),
+                None,
+            )
             .unwrap();
         let _ = Drill.condition(
             &fitted.state,
             Series {
-                dates: &[],
-                values: &[],
+                dates: &[4],
+                values: &[1.0],
                 regressors: &[],
             },
         );
@@ -245,11 +259,11 @@ mod tests {
     #[test]
     fn a_big_state_is_as_big_as_asked_and_forecasts_as_the_naive_model() {
         let params = Params::parse(r#"{"mode":"big_state","bytes":5000}"#).unwrap();
-        let fitted = Drill.fit(HISTORY, &params).unwrap();
+        let fitted = Drill.fit(HISTORY, &params, None).unwrap();
         assert!(fitted.state.as_str().len() > 5_000);
         let streams = Streams::new(&Digest::new());
         let drilled = Drill.simulate(&fitted.state, AHEAD, 20, &streams).unwrap();
-        let naive = Naive.fit(HISTORY, &Params::default()).unwrap();
+        let naive = Naive.fit(HISTORY, &Params::default(), None).unwrap();
         assert_eq!(
             drilled,
             Naive.simulate(&naive.state, AHEAD, 20, &streams).unwrap()

@@ -71,6 +71,12 @@ pub enum FitError {
         /// What the solver said.
         reason: String,
     },
+    /// The earlier state to begin from cannot be used.
+    #[error("the state to begin from: {reason}")]
+    Previous {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A fitted quantity is too large for a double.
     #[error("the {quantity} is too large to compute")]
     Overflow {
@@ -91,6 +97,7 @@ impl FitError {
             FitError::Parameter { .. } => "parameter",
             FitError::MissingRegressor { .. } => "missing_covariate",
             FitError::Singular { .. } => "singular",
+            FitError::Previous { .. } => "state_corrupt",
             FitError::Overflow { .. } => "overflow",
         }
     }

@@ -9,9 +9,10 @@ pub struct Fitted {
     pub state: State,
     /// The root mean square of the one-step errors within the history, if there were any.
     pub loss: Option<f64>,
-    /// The root mean square of the one-step errors over the last fifth of the history, by a model
-    /// fitted on the rest; `None` if the rest is too short to fit.
-    pub validation_loss: Option<f64>,
+    /// The one-step prediction of every observation of the history, NaN where there is none.
+    pub predictions: Vec<f64>,
+    /// The corrected information criterion of Akaike, where the family chooses forms by it.
+    pub aicc: Option<f64>,
 }
 
 /// Where the last fifth of a history begins, if it holds anything.

@@ -5,6 +5,7 @@
 //! This file is the catalog. A new model is its own file, a `mod` line, a line in [`families`],
 //! its entries in [`catalog`], and a golden file.
 
+pub mod accuracy;
 pub mod cadence;
 pub mod calendar;
 pub mod date;
@@ -19,11 +20,16 @@ pub mod state;
 pub mod suggestion;
 
 mod drill;
+mod family;
 mod fitted;
 mod least_squares;
 mod linear_regression;
+mod math;
 mod moments;
 mod naive;
+mod noise;
+mod optimize;
+mod outlook;
 mod random_walk;
 mod seasonal_naive;
 mod window;
@@ -36,6 +42,7 @@ pub use date::Day;
 pub use digest::Digest;
 pub use errors::{FitError, StateError, UnknownValue};
 pub use fitted::Fitted;
+pub use outlook::Outlook;
 pub use params::{Parameter, Params};
 pub use paths::Paths;
 pub use quantiles::{LEVELS, Summariser, Summary};
@@ -60,12 +67,26 @@ pub trait Forecaster: Send + Sync {
     /// parameter, so a value that is out of range is an error here.
     fn minimum_observations(&self, params: &Params) -> Result<usize, FitError>;
 
-    /// Learns from a whole history. Expensive.
-    fn fit(&self, history: Series<'_>, params: &Params) -> Result<Fitted, FitError>;
+    /// Learns from a whole history. Expensive; less so with a `previous` state that was fitted to
+    /// an earlier or shorter part of the series, around which the search then begins.
+    fn fit(
+        &self,
+        history: Series<'_>,
+        params: &Params,
+        previous: Option<&State>,
+    ) -> Result<Fitted, FitError>;
+
+    /// The root mean square of the one-step errors over the last fifth of a history by a model of
+    /// the form of `fitted` (which was fitted on all of it) that is fitted on the rest only;
+    /// `None` where the rest does not do.
+    fn validation_loss(&self, history: Series<'_>, params: &Params, fitted: &State) -> Option<f64>;
 
     /// Brings a fitted state up to observations newer than any in it, parameters frozen, in time
     /// proportional to their number. Without observations no byte of the state changes.
     fn condition(&self, state: &State, recent: Series<'_>) -> Result<State, StateError>;
+
+    /// What the model expects of the steps to come.
+    fn outlook(&self, state: &State, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError>;
 
     /// Draws possible futures. Path i (counted from 1) reads only `streams.path(i)`, in step
     /// order, so it depends neither on how many paths nor on how many steps are asked for.
@@ -75,7 +96,11 @@ pub trait Forecaster: Send + Sync {
         ahead: Ahead<'_>,
         paths: usize,
         streams: &Streams,
-    ) -> Result<Paths, StateError>;
+    ) -> Result<Paths, StateError> {
+        Ok(self
+            .outlook(state, ahead)?
+            .simulate(ahead.steps, paths, streams))
+    }
 
     /// Refuses parameters that are unknown, of the wrong type or out of range.
     fn validate(&self, params: &Params) -> Result<(), FitError> {

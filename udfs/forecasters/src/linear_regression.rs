@@ -2,8 +2,8 @@
 //!
 //! The value of day t is regressed on the values `lags` observations before it, on the means of
 //! the last `windows` values up to t - 1, and on the covariates of day t as given. A forecast is
-//! recursive: simulated values become lags of later steps, each with a Gaussian error of the
-//! in-sample residual deviation. Good where covariates carry information; the wrong choice for
+//! recursive: simulated values become lags of later steps, each with a error of the in-sample
+//! residual deviation. Good where covariates carry information; the wrong choice for
 //! short histories, and its parameters drift out of date when the relations change.
 //!
 //! Columns that are constant, or that the columns before them determine, are dropped (see
@@ -13,23 +13,21 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Fitted, Forecaster, Parameter, Params,
+    Parameter, Params,
     errors::{FitError, StateError},
-    fitted::{finite, split},
+    family::{Family, Learned, Start},
+    fitted::finite,
     least_squares::{Kept, Solution, least_squares},
-    moments::{mean, root_mean_square, root_sum_of_squares},
-    paths::Paths,
-    rng::Streams,
+    moments::{mean, root_sum_of_squares},
+    noise::{self, Noise},
+    outlook::{Linear, Outlook},
     series::{Ahead, Series},
-    state::{State, corrupt},
+    state::corrupt,
     window::Window,
 };
 
 /// The linear regression model.
 pub struct LinearRegression;
-
-const NAME: &str = "linear_regression";
-const FORMAT: u32 = 1;
 
 /// What a column of the regression holds for day t.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,18 +56,17 @@ struct Equation {
     /// What is forecast when every feature is at its center.
     level: f64,
     terms: Vec<Term>,
-    /// The residual deviation.
-    deviation: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+pub(crate) struct Body {
     /// As many values as the longest lag or window reaches back.
     window: Window,
     /// The number of covariates fitted with.
     regressors: usize,
     equation: Equation,
+    noise: Noise,
 }
 
 struct Shape {
@@ -132,12 +129,12 @@ impl Feature {
 }
 
 impl Equation {
-    /// Fits on the days up to `end` (exclusive) that have every feature.
-    fn fit(history: Series<'_>, shape: &Shape, end: usize) -> Result<Equation, FitError> {
+    /// Fits on the days that have every feature; gives the residual deviation as well.
+    fn fit(history: Series<'_>, shape: &Shape) -> Result<(Equation, f64), FitError> {
         let features = shape.features(history.regressors.len());
-        let days: Vec<usize> = usable_days(history, shape.reach(), end).collect();
+        let days: Vec<usize> = usable_days(history, shape.reach()).collect();
         if days.len() < features.len() + 2 {
-            return Err(too_few(history, shape, &features, days.len(), end));
+            return Err(too_few(history, shape, &features, days.len()));
         }
         let target: Vec<f64> = days.iter().map(|day| history.values[*day]).collect();
         let columns = features
@@ -164,17 +161,10 @@ impl Equation {
             )
             .collect();
         let freedom = (days.len() - terms.len() - 1) as f64;
-        let equation = Equation {
-            level,
-            terms,
-            deviation: 0.0,
-        };
+        let equation = Equation { level, terms };
         let residuals = root_sum_of_squares(days.iter().map(|day| equation.error(history, *day)));
         let deviation = finite("deviation", residuals / freedom.sqrt())?;
-        Ok(Equation {
-            deviation,
-            ..equation
-        })
+        Ok((equation, deviation))
     }
 
     fn error(&self, history: Series<'_>, day: usize) -> f64 {
@@ -190,10 +180,32 @@ impl Term {
     fn at(&self, value: f64) -> f64 {
         self.coefficient * (value - self.center)
     }
+
+    /// What it adds after these values, which are given around an origin; nothing for a regressor.
+    fn recalled(&self, values: &[f64], origin: f64) -> f64 {
+        let value = match self.feature {
+            Feature::Lag(lag) => values[values.len() - lag],
+            Feature::Mean(window) => mean(&values[values.len() - window..]),
+            Feature::Regressor(_) => return 0.0,
+        };
+        self.at(origin + value)
+    }
+
+    /// What it adds of the effects that an error had on the values before.
+    fn passed_on(&self, effects: &[f64]) -> f64 {
+        let effect = match self.feature {
+            Feature::Lag(lag) => effects[effects.len() - lag],
+            Feature::Mean(window) => {
+                effects[effects.len() - window..].iter().sum::<f64>() / window as f64
+            }
+            Feature::Regressor(_) => return 0.0,
+        };
+        self.coefficient * effect
+    }
 }
 
-fn usable_days(history: Series<'_>, reach: usize, end: usize) -> impl Iterator<Item = usize> {
-    (reach..end).filter(move |day| {
+fn usable_days(history: Series<'_>, reach: usize) -> impl Iterator<Item = usize> {
+    (reach..history.len()).filter(move |day| {
         history
             .regressors
             .iter()
@@ -202,14 +214,8 @@ fn usable_days(history: Series<'_>, reach: usize, end: usize) -> impl Iterator<I
 }
 
 /// Says whether the history or one of its covariates leaves too few rows.
-fn too_few(
-    history: Series<'_>,
-    shape: &Shape,
-    features: &[Feature],
-    rows: usize,
-    end: usize,
-) -> FitError {
-    let reach = shape.reach();
+fn too_few(history: Series<'_>, shape: &Shape, features: &[Feature], rows: usize) -> FitError {
+    let (reach, end) = (shape.reach(), history.len());
     let missing = |index: &usize| {
         (reach..end)
             .filter(|day| history.regressors[*index][*day].is_nan())
@@ -232,27 +238,6 @@ fn too_few(
 }
 
 impl Body {
-    fn check(&self) -> Result<(), StateError> {
-        let reach = self.window.values().len();
-        for term in &self.equation.terms {
-            let sound = match term.feature {
-                Feature::Lag(lag) => (1..=reach).contains(&lag),
-                Feature::Mean(window) => (1..=reach).contains(&window),
-                Feature::Regressor(index) => index < self.regressors,
-            };
-            if !sound {
-                return Err(corrupt(format!(
-                    "{:?} reaches beyond the state",
-                    term.feature
-                )));
-            }
-        }
-        if reach == 0 || self.equation.deviation < 0.0 {
-            return Err(corrupt("the window is empty or the deviation negative"));
-        }
-        self.window.check(reach)
-    }
-
     /// What each step gets from its covariates and the level, the same for every path.
     fn known(&self, ahead: Ahead<'_>) -> Result<Vec<f64>, StateError> {
         if ahead.regressors.len() > self.regressors {
@@ -284,148 +269,150 @@ impl Body {
         }
         Ok(known)
     }
-}
 
-impl LinearRegression {
-    fn decode(state: &State) -> Result<Body, StateError> {
-        let body: Body = state.decode(NAME, FORMAT)?;
-        body.check()?;
-        Ok(body)
+    /// The value expected next, with the regressors of observation `index`; NaN if one that is used
+    /// is not known.
+    fn next(&self, regressors: &[Vec<f64>], index: usize) -> f64 {
+        let origin = self.window.last();
+        let values: Vec<f64> = self
+            .window
+            .values()
+            .iter()
+            .map(|value| value - origin)
+            .collect();
+        let terms = self.equation.terms.iter().map(|term| match term.feature {
+            Feature::Regressor(regressor) => regressors
+                .get(regressor)
+                .map_or(f64::NAN, |values| term.at(values[index])),
+            _ => term.recalled(&values, origin),
+        });
+        self.equation.level + terms.sum::<f64>()
     }
 }
 
-impl Forecaster for LinearRegression {
-    fn name(&self) -> &'static str {
-        NAME
-    }
+impl Family for LinearRegression {
+    type Body = Body;
+    const NAME: &'static str = "linear_regression";
+    const FORMAT: u32 = 1;
+    const SUMMARY: &'static str = "least squares on lagged values, rolling means and covariates";
+    const PARAMETERS: &'static [Parameter] = &[
+        Parameter {
+            name: "lags",
+            default: "[1,7,14]",
+            help: "how many observations back each lagged value is, from 1",
+        },
+        Parameter {
+            name: "windows",
+            default: "[7,30]",
+            help: "how many observations each rolling mean covers, from 1",
+        },
+        noise::ERRORS,
+    ];
 
-    fn summary(&self) -> &'static str {
-        "least squares on lagged values, rolling means and covariates"
-    }
-
-    fn parameters(&self) -> &'static [Parameter] {
-        &[
-            Parameter {
-                name: "lags",
-                default: "[1,7,14]",
-                help: "how many observations back each lagged value is, from 1",
-            },
-            Parameter {
-                name: "windows",
-                default: "[7,30]",
-                help: "how many observations each rolling mean covers, from 1",
-            },
-        ]
-    }
-
-    fn minimum_observations(&self, params: &Params) -> Result<usize, FitError> {
+    fn minimum(params: &Params) -> Result<usize, FitError> {
+        noise::Kind::read(params)?;
         let shape = Shape::read(params)?;
         Ok(shape.needed(shape.features(0).len()))
     }
 
-    fn fit(&self, history: Series<'_>, params: &Params) -> Result<Fitted, FitError> {
-        self.validate(params)?;
-        history.check()?;
+    fn learn(
+        history: Series<'_>,
+        params: &Params,
+        _start: Start<'_, Body>,
+    ) -> Result<Learned<Body>, FitError> {
         let shape = Shape::read(params)?;
-        let equation = Equation::fit(history, &shape, history.len())?;
-        let errors = |equation: &Equation, from: usize| {
-            let days = usable_days(history, from.max(shape.reach()), history.len());
-            root_mean_square(days.map(|day| equation.error(history, day)))
-        };
-        let validation_loss = split(history.len()).and_then(|first| {
-            let earlier = Equation::fit(history, &shape, first).ok()?;
-            errors(&earlier, first)
-        });
-        let loss = errors(&equation, 0);
+        let (equation, deviation) = Equation::fit(history, &shape)?;
+        let mut predictions = vec![f64::NAN; history.len()];
+        for day in usable_days(history, shape.reach()) {
+            predictions[day] = history.values[day] - equation.error(history, day);
+        }
+        let errors: Vec<f64> = history
+            .values
+            .iter()
+            .zip(&predictions)
+            .map(|(value, mean)| value - mean)
+            .collect();
         let body = Body {
-            window: Window::of(history, shape.reach())?,
+            window: Window::of(history.values, shape.reach()),
             regressors: history.regressors.len(),
             equation,
+            noise: Noise::fit(noise::Kind::read(params)?, &errors, deviation)?,
         };
-        Ok(Fitted {
-            state: State::encode(NAME, FORMAT, &body),
-            loss,
-            validation_loss,
+        Ok(Learned {
+            body,
+            predictions,
+            aicc: None,
         })
     }
 
-    fn condition(&self, state: &State, recent: Series<'_>) -> Result<State, StateError> {
-        let mut body = LinearRegression::decode(state)?;
-        body.window.advance(recent)?;
-        Ok(State::encode(NAME, FORMAT, &body))
+    fn check(body: &Body) -> Result<(), StateError> {
+        let reach = body.window.values().len();
+        for term in &body.equation.terms {
+            let sound = match term.feature {
+                Feature::Lag(lag) => (1..=reach).contains(&lag),
+                Feature::Mean(window) => (1..=reach).contains(&window),
+                Feature::Regressor(index) => index < body.regressors,
+            };
+            if !sound {
+                return Err(corrupt(format!(
+                    "{:?} reaches beyond the state",
+                    term.feature
+                )));
+            }
+        }
+        if reach == 0 {
+            return Err(corrupt("the window is empty"));
+        }
+        body.window.check(reach)?;
+        body.noise.check()
     }
 
-    fn simulate(
-        &self,
-        state: &State,
-        ahead: Ahead<'_>,
-        paths: usize,
-        streams: &Streams,
-    ) -> Result<Paths, StateError> {
-        let body = LinearRegression::decode(state)?;
-        let mut known = body.known(ahead)?;
+    fn advance(
+        body: &mut Body,
+        recent: Series<'_>,
+        predicted: &mut dyn FnMut(f64),
+    ) -> Result<(), StateError> {
+        for (index, value) in recent.values.iter().enumerate() {
+            predicted(body.next(recent.regressors, index));
+            body.window.push(*value);
+        }
+        Ok(())
+    }
+
+    fn expect(body: Body, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError> {
+        let known = body.known(ahead)?;
         let observed = body.window.values();
         let reach = observed.len();
-        // Values are taken around the newest one, so that running sums stay small.
+        // Values are taken around the newest one, so that running sums stay small; an error of one
+        // step runs through the same recursion from zero.
         let origin = body.window.last();
         let mut values: Vec<f64> = observed.iter().map(|value| value - origin).collect();
-        values.resize(reach + ahead.steps, 0.0);
-        let mut lags = Vec::new();
-        let mut means = Vec::new();
-        for term in &body.equation.terms {
-            match term.feature {
-                Feature::Lag(lag) => lags.push((lag, term.coefficient)),
-                Feature::Mean(window) => {
-                    let weight = term.coefficient / window as f64;
-                    let sum: f64 = values[reach - window..reach].iter().sum();
-                    means.push(RollingMean {
-                        window,
-                        weight,
-                        observed: sum,
-                        sum,
-                    });
-                }
-                Feature::Regressor(_) => continue,
+        let mut effects = vec![0.0; reach];
+        let mut mean = Vec::with_capacity(ahead.steps);
+        let mut weights = Vec::with_capacity(ahead.steps);
+        for (step, known) in known.into_iter().enumerate() {
+            let (mut value, mut effect) = (known, if step == 0 { 1.0 } else { 0.0 });
+            for term in &body.equation.terms {
+                value += term.recalled(&values[step..], origin);
+                effect += term.passed_on(&effects[step..]);
             }
-            known.iter_mut().for_each(|known| *known += term.at(origin));
+            values.push(value - origin);
+            effects.push(effect);
+            mean.push(value);
+            weights.push(effect);
         }
-        Ok(Paths::draw(ahead.steps, paths, streams, |rng, path| {
-            means.iter_mut().for_each(|mean| mean.sum = mean.observed);
-            for (step, drawn) in path.iter_mut().enumerate() {
-                let day = reach + step;
-                let mut value = known[step];
-                for (lag, coefficient) in &lags {
-                    value += coefficient * values[day - lag];
-                }
-                for mean in &means {
-                    value += mean.weight * mean.sum;
-                }
-                value += body.equation.deviation * rng.normal();
-                *drawn = value;
-                values[day] = value - origin;
-                for mean in &mut means {
-                    mean.sum += values[day] - values[day - mean.window];
-                }
-            }
+        Ok(Box::new(Linear {
+            mean,
+            weights,
+            noise: body.noise,
         }))
     }
-}
-
-/// A rolling mean along a path.
-struct RollingMean {
-    window: usize,
-    /// The coefficient divided by the window.
-    weight: f64,
-    /// The sum of the window before the first step.
-    observed: f64,
-    /// The sum of the window before the current step.
-    sum: f64,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Digest;
+    use crate::{Fitted, Forecaster};
 
     #[derive(Deserialize)]
     struct Golden {
@@ -450,10 +437,6 @@ mod tests {
         }
     }
 
-    fn streams() -> Streams {
-        Streams::new(&Digest::new())
-    }
-
     #[test]
     fn figures_agree_with_the_reference() {
         let golden: Golden =
@@ -474,8 +457,11 @@ mod tests {
             values: &golden.values,
             regressors: &regressors,
         };
-        let fitted = LinearRegression.fit(history, &Params::default()).unwrap();
-        let mut body = LinearRegression::decode(&fitted.state).unwrap();
+        let params = Params::default();
+        let fitted = LinearRegression.fit(history, &params, None).unwrap();
+        let body = LinearRegression::learn(history, &params, Start::Cold)
+            .unwrap()
+            .body;
         let near = |found: f64, expected: f64| {
             assert!(
                 (found / expected - 1.0).abs() < golden.relative_tolerance,
@@ -492,20 +478,18 @@ mod tests {
             body.equation.level + terms.iter().map(|term| term.at(0.0)).sum::<f64>(),
             golden.intercept,
         );
-        near(body.equation.deviation, golden.deviation);
+        near(body.noise.deviation(), golden.deviation);
         near(fitted.loss.unwrap(), golden.loss);
-        near(fitted.validation_loss.unwrap(), golden.validation_loss);
+        let validation = LinearRegression.validation_loss(history, &params, &fitted.state);
+        near(validation.unwrap(), golden.validation_loss);
 
-        body.equation.deviation = 0.0;
-        let certain = State::encode(NAME, FORMAT, &body);
         let ahead = Ahead {
             steps: golden.means.len(),
+            dates: &[],
             regressors: &golden.ahead,
         };
-        let paths = LinearRegression
-            .simulate(&certain, ahead, 1, &streams())
-            .unwrap();
-        for (found, expected) in paths.values.iter().zip(&golden.means) {
+        let outlook = LinearRegression::expect(body, ahead).unwrap();
+        for (found, expected) in outlook.point().iter().zip(&golden.means) {
             near(*found, *expected);
         }
     }
@@ -519,15 +503,17 @@ mod tests {
             values: &values,
             regressors: &[],
         };
-        let fitted = LinearRegression.fit(history, &Params::default()).unwrap();
+        let params = Params::default();
+        let body = LinearRegression::learn(history, &params, Start::Cold)
+            .unwrap()
+            .body;
         let ahead = Ahead {
             steps: 3,
+            dates: &[],
             regressors: &[],
         };
-        let paths = LinearRegression
-            .simulate(&fitted.state, ahead, 1, &streams())
-            .unwrap();
-        for (found, expected) in paths.values.iter().zip([33.0, 33.5, 34.0]) {
+        let outlook = LinearRegression::expect(body, ahead).unwrap();
+        for (found, expected) in outlook.point().iter().zip([33.0, 33.5, 34.0]) {
             assert!((found - expected).abs() < 1e-9, "{found} {expected}");
         }
     }
@@ -540,10 +526,8 @@ mod tests {
             values: &values,
             regressors,
         };
-        LinearRegression.fit(
-            history,
-            &Params::parse(r#"{"lags":[1],"windows":[]}"#).unwrap(),
-        )
+        let params = Params::parse(r#"{"lags":[1],"windows":[]}"#).unwrap();
+        LinearRegression.fit(history, &params, None)
     }
 
     #[test]
@@ -560,15 +544,14 @@ mod tests {
         let known: Vec<f64> = (0..20).map(|day| f64::from(day * day % 5)).collect();
         let state = alternating(&[known]).unwrap().state;
         let simulate = |regressors: &[Vec<f64>]| {
-            LinearRegression.simulate(
-                &state,
-                Ahead {
-                    steps: 3,
-                    regressors,
-                },
-                1,
-                &streams(),
-            )
+            let ahead = Ahead {
+                steps: 3,
+                dates: &[],
+                regressors,
+            };
+            LinearRegression
+                .outlook(&state, ahead)
+                .map(|outlook| outlook.point())
         };
         assert!(simulate(&[vec![1.0; 3]]).is_ok());
         let missing = |step| Err(StateError::MissingRegressor { index: 0, step });

@@ -1,7 +1,7 @@
 //! The last value, again and again.
 //!
 //! Assumes a random walk without drift: the best forecast of every coming step is the newest
-//! observation, and each step adds an independent Gaussian error. Hard to beat on prices; the
+//! observation, and each step adds an independent error. Hard to beat on prices; the
 //! wrong choice for anything with a trend or a season.
 //!
 //! Hyndman and Athanasopoulos, *Forecasting: Principles and Practice* (3rd edition), sections 5.2
@@ -12,162 +12,117 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Fitted, Forecaster, Parameter, Params,
+    Parameter, Params,
     errors::{FitError, StateError},
-    fitted::{finite, split},
+    family::{Family, Learned, Start},
+    fitted::finite,
     moments::root_mean_square,
-    paths::Paths,
-    rng::Streams,
+    noise::{self, Noise},
+    outlook::{Linear, Outlook},
     series::{Ahead, Series},
-    state::{State, corrupt},
-    window::Window,
 };
 
 /// The naive model.
 pub struct Naive;
 
-const NAME: &str = "naive";
-const FORMAT: u32 = 1;
-const MINIMUM: usize = 2;
-
-/// The fitted naive model: what its own state holds, and the drill's within its.
+/// The last value and the errors: what the naive model's own state holds, and the drill's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Body {
-    window: Window,
-    /// The deviation of one step, frozen as fitted.
-    deviation: f64,
+    last: f64,
+    /// The errors of one step, frozen as fitted.
+    noise: Noise,
 }
 
-impl Body {
-    pub(crate) fn fit(history: Series<'_>) -> Result<Body, FitError> {
-        history.check()?;
-        let deviation =
-            root_mean_square(differences(history.values)).ok_or(FitError::TooShort {
-                needed: MINIMUM,
-                found: history.len(),
-            })?;
-        Ok(Body {
-            window: Window::of(history, 1)?,
-            deviation: finite("deviation", deviation)?,
+impl Family for Naive {
+    type Body = Body;
+    const NAME: &'static str = "naive";
+    const FORMAT: u32 = 1;
+    const SUMMARY: &'static str = "the last value, with independent steps as large as those seen";
+    const PARAMETERS: &'static [Parameter] = &[noise::ERRORS];
+
+    fn minimum(params: &Params) -> Result<usize, FitError> {
+        noise::Kind::read(params)?;
+        Ok(2)
+    }
+
+    fn learn(
+        history: Series<'_>,
+        params: &Params,
+        _start: Start<'_, Body>,
+    ) -> Result<Learned<Body>, FitError> {
+        let values = history.values;
+        let steps: Vec<f64> = values.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let deviation = root_mean_square(steps.iter().copied()).unwrap_or(f64::NAN);
+        let deviation = finite("deviation", deviation)?;
+        Ok(Learned {
+            body: Body {
+                last: values[values.len() - 1],
+                noise: Noise::fit(noise::Kind::read(params)?, &steps, deviation)?,
+            },
+            predictions: [&[f64::NAN], &values[..values.len() - 1]].concat(),
+            aicc: None,
         })
     }
 
-    pub(crate) fn check(&self) -> Result<(), StateError> {
-        if self.deviation < 0.0 {
-            return Err(corrupt("the deviation is negative"));
+    fn check(body: &Body) -> Result<(), StateError> {
+        body.noise.check()
+    }
+
+    fn advance(
+        body: &mut Body,
+        recent: Series<'_>,
+        predicted: &mut dyn FnMut(f64),
+    ) -> Result<(), StateError> {
+        for value in recent.values {
+            predicted(body.last);
+            body.last = *value;
         }
-        self.window.check(1)
+        Ok(())
     }
 
-    pub(crate) fn advance(&mut self, recent: Series<'_>) -> Result<(), StateError> {
-        self.window.advance(recent)
+    fn expect(body: Body, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError> {
+        Ok(Box::new(Linear {
+            mean: vec![body.last; ahead.steps],
+            weights: vec![1.0; ahead.steps],
+            noise: body.noise,
+        }))
     }
-
-    pub(crate) fn simulate(&self, steps: usize, paths: usize, streams: &Streams) -> Paths {
-        let last = self.window.last();
-        Paths::draw(steps, paths, streams, |rng, path| {
-            let mut level = last;
-            for value in path {
-                level += self.deviation * rng.normal();
-                *value = level;
-            }
-        })
-    }
-}
-
-impl Naive {
-    fn decode(state: &State) -> Result<Body, StateError> {
-        let body: Body = state.decode(NAME, FORMAT)?;
-        body.check()?;
-        Ok(body)
-    }
-}
-
-impl Forecaster for Naive {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn summary(&self) -> &'static str {
-        "the last value, with Gaussian steps as large as those seen"
-    }
-
-    fn parameters(&self) -> &'static [Parameter] {
-        &[]
-    }
-
-    fn minimum_observations(&self, _params: &Params) -> Result<usize, FitError> {
-        Ok(MINIMUM)
-    }
-
-    fn fit(&self, history: Series<'_>, params: &Params) -> Result<Fitted, FitError> {
-        self.validate(params)?;
-        let body = Body::fit(history)?;
-        let held_out = split(history.len()).filter(|first| *first >= 1);
-        Ok(Fitted {
-            state: State::encode(NAME, FORMAT, &body),
-            loss: Some(body.deviation),
-            validation_loss: held_out
-                .and_then(|first| root_mean_square(differences(&history.values[first - 1..]))),
-        })
-    }
-
-    fn condition(&self, state: &State, recent: Series<'_>) -> Result<State, StateError> {
-        let mut body = Naive::decode(state)?;
-        body.advance(recent)?;
-        Ok(State::encode(NAME, FORMAT, &body))
-    }
-
-    fn simulate(
-        &self,
-        state: &State,
-        ahead: Ahead<'_>,
-        paths: usize,
-        streams: &Streams,
-    ) -> Result<Paths, StateError> {
-        Ok(Naive::decode(state)?.simulate(ahead.steps, paths, streams))
-    }
-}
-
-fn differences(values: &[f64]) -> impl Iterator<Item = f64> {
-    values.windows(2).map(|pair| pair[1] - pair[0])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HISTORY: Series<'_> = Series {
+        dates: &[1, 2, 3],
+        values: &[1.0, 4.0, 0.0],
+        regressors: &[],
+    };
+
+    fn fitted() -> Body {
+        Naive::learn(HISTORY, &Params::default(), Start::Cold)
+            .unwrap()
+            .body
+    }
+
     #[test]
     fn the_deviation_is_the_root_mean_square_of_the_steps() {
-        let history = Series {
-            dates: &[1, 2, 3],
-            values: &[1.0, 4.0, 0.0],
-            regressors: &[],
-        };
-        let fitted = Naive.fit(history, &Params::default()).unwrap();
-        assert_eq!(fitted.loss, Some(12.5f64.sqrt()));
-        let body = Naive::decode(&fitted.state).unwrap();
-        assert_eq!((body.window.last(), body.deviation), (0.0, 12.5f64.sqrt()));
+        assert_eq!(
+            (fitted().last, fitted().noise.deviation()),
+            (0.0, 12.5f64.sqrt())
+        );
     }
 
     #[test]
     fn conditioning_moves_the_level_and_freezes_the_deviation() {
-        let history = Series {
-            dates: &[1, 2, 3],
-            values: &[1.0, 4.0, 0.0],
-            regressors: &[],
-        };
-        let fitted = Naive.fit(history, &Params::default()).unwrap();
+        let mut body = fitted();
         let recent = Series {
             dates: &[4],
             values: &[100.0],
             regressors: &[],
         };
-        let body = Naive::decode(&Naive.condition(&fitted.state, recent).unwrap()).unwrap();
-        assert_eq!(
-            (body.window.last(), body.deviation),
-            (100.0, 12.5f64.sqrt())
-        );
+        Naive::advance(&mut body, recent, &mut |_| {}).unwrap();
+        assert_eq!((body.last, body.noise.deviation()), (100.0, 12.5f64.sqrt()));
     }
 }

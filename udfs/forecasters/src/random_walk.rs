@@ -1,6 +1,6 @@
 //! A random walk with drift, both drift and deviation taken from the newest steps.
 //!
-//! Each coming step is Gaussian with the mean and the standard deviation (divisor n - 1) of the
+//! Each coming step has the mean and the standard deviation (divisor n - 1) of the
 //! last `lookback` first differences. They are rolling statistics: conditioning on new
 //! observations moves them, for the model's one parameter is the lookback. Good where volatility
 //! comes and goes; the wrong choice where steps return to a level or a season. A short lookback
@@ -12,48 +12,43 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Fitted, Forecaster, Parameter, Params,
+    Parameter, Params,
     errors::{FitError, StateError},
-    fitted::{finite, split},
-    moments::{deviation, mean, root_mean_square},
-    paths::Paths,
-    rng::Streams,
+    family::{Family, Learned, Start},
+    fitted::finite,
+    moments::{deviation, mean},
+    noise::{self, Noise},
+    outlook::{Linear, Outlook},
     series::{Ahead, Series},
-    state::{State, corrupt},
+    state::corrupt,
     window::Window,
 };
 
 /// The random walk with drift.
 pub struct RandomWalk;
 
-const NAME: &str = "random_walk";
-const FORMAT: u32 = 1;
-
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
-    lookback: usize,
-    /// The last `lookback` + 1 values.
+pub(crate) struct Body {
+    /// One value more than the lookback.
     window: Window,
-}
-
-struct Step {
-    drift: f64,
-    deviation: f64,
+    errors: noise::Kind,
 }
 
 impl Body {
-    fn step(&self) -> Step {
-        let differences: Vec<f64> = self
-            .window
+    fn steps(&self) -> Vec<f64> {
+        self.window
             .values()
             .windows(2)
             .map(|pair| pair[1] - pair[0])
-            .collect();
-        Step {
-            drift: mean(&differences),
-            deviation: deviation(&differences),
-        }
+            .collect()
+    }
+
+    /// The value expected next. The mean of consecutive differences is that of their ends.
+    fn next(&self) -> f64 {
+        let values = self.window.values();
+        let last = self.window.last();
+        last + (last - values[0]) / (values.len() - 1) as f64
     }
 }
 
@@ -64,137 +59,126 @@ impl RandomWalk {
             lookback => Ok(lookback),
         }
     }
-
-    fn decode(state: &State) -> Result<Body, StateError> {
-        let body: Body = state.decode(NAME, FORMAT)?;
-        if body.lookback < 2 {
-            return Err(corrupt("the lookback is below 2"));
-        }
-        body.window.check(body.lookback.saturating_add(1))?;
-        Ok(body)
-    }
 }
 
-impl Forecaster for RandomWalk {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn summary(&self) -> &'static str {
-        "random walk with the drift and deviation of the newest steps"
-    }
-
-    fn parameters(&self) -> &'static [Parameter] {
-        &[Parameter {
+impl Family for RandomWalk {
+    type Body = Body;
+    const NAME: &'static str = "random_walk";
+    const FORMAT: u32 = 1;
+    const SUMMARY: &'static str = "random walk with the drift and deviation of the newest steps";
+    const PARAMETERS: &'static [Parameter] = &[
+        Parameter {
             name: "lookback",
             default: "30",
             help: "how many of the newest steps give drift and deviation, from 2",
-        }]
-    }
+        },
+        noise::ERRORS,
+    ];
 
-    fn minimum_observations(&self, params: &Params) -> Result<usize, FitError> {
+    fn minimum(params: &Params) -> Result<usize, FitError> {
+        noise::Kind::read(params)?;
         Ok(RandomWalk::lookback(params)?.saturating_add(1))
     }
 
-    fn fit(&self, history: Series<'_>, params: &Params) -> Result<Fitted, FitError> {
-        self.validate(params)?;
-        history.check()?;
+    fn learn(
+        history: Series<'_>,
+        params: &Params,
+        _start: Start<'_, Body>,
+    ) -> Result<Learned<Body>, FitError> {
         let lookback = RandomWalk::lookback(params)?;
+        let values = history.values;
         let body = Body {
-            lookback,
-            window: Window::of(history, lookback.saturating_add(1))?,
+            window: Window::of(values, lookback + 1),
+            errors: noise::Kind::read(params)?,
         };
-        let step = body.step();
-        finite("drift", step.drift)?;
-        finite("deviation", step.deviation)?;
-        let first_forecast = lookback + 1;
-        Ok(Fitted {
-            state: State::encode(NAME, FORMAT, &body),
-            loss: root_mean_square(errors(history.values, lookback, first_forecast)),
-            validation_loss: split(history.len())
-                .filter(|first| *first >= first_forecast)
-                .and_then(|first| root_mean_square(errors(history.values, lookback, first))),
+        finite("drift", mean(&body.steps()))?;
+        finite("deviation", deviation(&body.steps()))?;
+        let mut predictions = vec![f64::NAN; lookback + 1];
+        predictions.extend(
+            values[..values.len() - 1]
+                .windows(lookback + 1)
+                .map(|window| {
+                    let last = window[lookback];
+                    last + (last - window[0]) / lookback as f64
+                }),
+        );
+        Ok(Learned {
+            body,
+            predictions,
+            aicc: None,
         })
     }
 
-    fn condition(&self, state: &State, recent: Series<'_>) -> Result<State, StateError> {
-        let mut body = RandomWalk::decode(state)?;
-        body.window.advance(recent)?;
-        Ok(State::encode(NAME, FORMAT, &body))
+    fn check(body: &Body) -> Result<(), StateError> {
+        if body.window.values().len() < 3 {
+            return Err(corrupt("the lookback is below 2"));
+        }
+        body.window.check(body.window.values().len())
     }
 
-    fn simulate(
-        &self,
-        state: &State,
-        ahead: Ahead<'_>,
-        paths: usize,
-        streams: &Streams,
-    ) -> Result<Paths, StateError> {
-        let body = RandomWalk::decode(state)?;
-        let Step { drift, deviation } = body.step();
+    fn advance(
+        body: &mut Body,
+        recent: Series<'_>,
+        predicted: &mut dyn FnMut(f64),
+    ) -> Result<(), StateError> {
+        for value in recent.values {
+            predicted(body.next());
+            body.window.push(*value);
+        }
+        Ok(())
+    }
+
+    fn expect(body: Body, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError> {
+        let steps = body.steps();
+        let drift = mean(&steps);
         let last = body.window.last();
-        Ok(Paths::draw(ahead.steps, paths, streams, |rng, path| {
-            let mut level = last;
-            for value in path {
-                level += drift + deviation * rng.normal();
-                *value = level;
-            }
+        Ok(Box::new(Linear {
+            mean: (1..=ahead.steps)
+                .map(|step| last + step as f64 * drift)
+                .collect(),
+            weights: vec![1.0; ahead.steps],
+            noise: Noise::fit(body.errors, &steps, deviation(&steps))?,
         }))
     }
-}
-
-/// The one-step errors from index `first` on. The mean of consecutive differences is that of their
-/// ends.
-fn errors(values: &[f64], lookback: usize, first: usize) -> impl Iterator<Item = f64> {
-    (first..values.len()).map(move |index| {
-        let last = values[index - 1];
-        let drift = (last - values[index - 1 - lookback]) / lookback as f64;
-        values[index] - (last + drift)
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::paths::check_moments;
+    use crate::{Forecaster, Streams, paths::check_moments};
 
-    const DATES: [i32; 6] = [1, 2, 3, 4, 5, 6];
-
-    fn params() -> Params {
-        Params::parse(r#"{"lookback":2}"#).unwrap()
+    fn fitted(values: &[f64], params: &str) -> Learned<Body> {
+        let dates: Vec<i32> = (0..values.len() as i32).collect();
+        let history = Series {
+            dates: &dates,
+            values,
+            regressors: &[],
+        };
+        RandomWalk::learn(history, &Params::parse(params).unwrap(), Start::Cold).unwrap()
     }
 
     #[test]
     fn drift_and_deviation_are_those_of_the_newest_steps() {
-        let values = [50.0, 10.0, 11.0, 14.0];
-        let history = Series {
-            dates: &DATES[..4],
-            values: &values,
-            regressors: &[],
-        };
-        let fitted = RandomWalk.fit(history, &params()).unwrap();
-        let step = RandomWalk::decode(&fitted.state).unwrap().step();
-        assert_eq!((step.drift, step.deviation), (2.0, 2f64.sqrt()));
-        // One error: 14 was forecast as 11 + (11 - 50) / 2.
-        assert_eq!(fitted.loss, Some(22.5));
+        let fitted = fitted(&[50.0, 10.0, 11.0, 14.0], r#"{"lookback":2}"#);
+        let steps = fitted.body.steps();
+        assert_eq!((mean(&steps), deviation(&steps)), (2.0, 2f64.sqrt()));
+        // 14 was forecast as 11 + (11 - 50) / 2.
+        assert_eq!(fitted.predictions[3], -8.5);
     }
 
     #[test]
     fn conditioning_moves_drift_and_deviation() {
-        let history = Series {
-            dates: &DATES[..3],
-            values: &[10.0, 11.0, 14.0],
-            regressors: &[],
-        };
-        let fitted = RandomWalk.fit(history, &params()).unwrap();
+        let mut body = fitted(&[10.0, 11.0, 14.0], r#"{"lookback":2}"#).body;
         let recent = Series {
-            dates: &DATES[3..5],
+            dates: &[4, 5],
             values: &[14.0, 20.0],
             regressors: &[],
         };
-        let state = RandomWalk.condition(&fitted.state, recent).unwrap();
-        let step = RandomWalk::decode(&state).unwrap().step();
-        assert_eq!((step.drift, step.deviation), (3.0, 18f64.sqrt()));
+        RandomWalk::advance(&mut body, recent, &mut |_| {}).unwrap();
+        assert_eq!(
+            (mean(&body.steps()), deviation(&body.steps())),
+            (3.0, 18f64.sqrt())
+        );
     }
 
     #[test]
@@ -220,31 +204,23 @@ mod tests {
     fn figures_agree_with_the_reference() {
         let golden: Golden =
             serde_json::from_str(include_str!("../golden/random_walk.json")).unwrap();
-        let dates: Vec<i32> = (0..golden.values.len() as i32).collect();
-        let history = Series {
-            dates: &dates,
-            values: &golden.values,
-            regressors: &[],
-        };
-        let fitted = RandomWalk.fit(history, &Params::default()).unwrap();
-        let step = RandomWalk::decode(&fitted.state).unwrap().step();
+        let body = fitted(&golden.values, "{}").body;
         let near = |found: f64, expected: f64| {
+            let ratio = found / expected;
             assert!(
-                (found / expected - 1.0).abs() < golden.relative_tolerance,
+                (ratio - 1.0).abs() < golden.relative_tolerance,
                 "{found} {expected}"
             );
         };
-        near(step.drift, golden.drift);
-        near(step.deviation, golden.deviation);
-
+        near(mean(&body.steps()), golden.drift);
+        near(deviation(&body.steps()), golden.deviation);
         let ahead = Ahead {
             steps: golden.means.len(),
+            dates: &[],
             regressors: &[],
         };
-        let streams = Streams::new(&crate::Digest::new());
-        let paths = RandomWalk
-            .simulate(&fitted.state, ahead, 40_000, &streams)
-            .unwrap();
+        let outlook = RandomWalk::expect(body, ahead).unwrap();
+        let paths = outlook.simulate(ahead.steps, 40_000, &Streams::new(&crate::Digest::new()));
         check_moments(&paths, &golden.means, &golden.deviations);
     }
 }

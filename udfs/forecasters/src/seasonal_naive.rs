@@ -12,31 +12,28 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Fitted, Forecaster, Parameter, Params,
+    Parameter, Params,
     errors::{FitError, StateError},
-    fitted::{finite, split},
+    family::{Family, Learned, Start},
+    fitted::finite,
     moments::root_mean_square,
-    paths::Paths,
-    rng::Streams,
+    noise::{self, Noise},
+    outlook::{Linear, Outlook},
     series::{Ahead, Series},
-    state::{State, corrupt},
+    state::corrupt,
     window::Window,
 };
 
 /// The seasonal naive model.
 pub struct SeasonalNaive;
 
-const NAME: &str = "seasonal_naive";
-const FORMAT: u32 = 1;
-
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
-    season_length: usize,
+pub(crate) struct Body {
     /// The last season.
-    window: Window,
-    /// The deviation from one season to the next, frozen as fitted.
-    deviation: f64,
+    season: Window,
+    /// The errors from one season to the next, frozen as fitted.
+    noise: Noise,
 }
 
 impl SeasonalNaive {
@@ -46,100 +43,89 @@ impl SeasonalNaive {
             season_length => Ok(season_length),
         }
     }
-
-    fn decode(state: &State) -> Result<Body, StateError> {
-        let body: Body = state.decode(NAME, FORMAT)?;
-        if body.season_length == 0 || body.deviation < 0.0 {
-            return Err(corrupt("the season is empty or the deviation negative"));
-        }
-        body.window.check(body.season_length)?;
-        Ok(body)
-    }
 }
 
-impl Forecaster for SeasonalNaive {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn summary(&self) -> &'static str {
-        "the value of one season ago"
-    }
-
-    fn parameters(&self) -> &'static [Parameter] {
-        &[Parameter {
+impl Family for SeasonalNaive {
+    type Body = Body;
+    const NAME: &'static str = "seasonal_naive";
+    const FORMAT: u32 = 1;
+    const SUMMARY: &'static str = "the value of one season ago";
+    const PARAMETERS: &'static [Parameter] = &[
+        Parameter {
             name: "season_length",
             default: "5",
             help: "steps in a season, from 1",
-        }]
-    }
+        },
+        noise::ERRORS,
+    ];
 
-    fn minimum_observations(&self, params: &Params) -> Result<usize, FitError> {
+    fn minimum(params: &Params) -> Result<usize, FitError> {
+        noise::Kind::read(params)?;
         Ok(SeasonalNaive::season_length(params)?.saturating_add(1))
     }
 
-    fn fit(&self, history: Series<'_>, params: &Params) -> Result<Fitted, FitError> {
-        self.validate(params)?;
-        history.check()?;
+    fn learn(
+        history: Series<'_>,
+        params: &Params,
+        _start: Start<'_, Body>,
+    ) -> Result<Learned<Body>, FitError> {
         let season_length = SeasonalNaive::season_length(params)?;
-        let needed = self.minimum_observations(params)?;
-        let deviation = root_mean_square(errors(history.values, season_length, season_length))
-            .ok_or(FitError::TooShort {
-                needed,
-                found: history.len(),
-            })?;
+        let values = history.values;
+        let before = &values[..values.len() - season_length];
+        let errors: Vec<f64> = values[season_length..]
+            .iter()
+            .zip(before)
+            .map(|(value, before)| value - before)
+            .collect();
+        let deviation = root_mean_square(errors.iter().copied()).unwrap_or(f64::NAN);
         let deviation = finite("deviation", deviation)?;
-        let body = Body {
-            season_length,
-            window: Window::of(history, season_length)?,
-            deviation,
-        };
-        Ok(Fitted {
-            state: State::encode(NAME, FORMAT, &body),
-            loss: Some(deviation),
-            validation_loss: split(history.len())
-                .filter(|first| *first >= season_length)
-                .and_then(|first| root_mean_square(errors(history.values, season_length, first))),
+        Ok(Learned {
+            body: Body {
+                season: Window::of(values, season_length),
+                noise: Noise::fit(noise::Kind::read(params)?, &errors, deviation)?,
+            },
+            predictions: [&vec![f64::NAN; season_length], before].concat(),
+            aicc: None,
         })
     }
 
-    fn condition(&self, state: &State, recent: Series<'_>) -> Result<State, StateError> {
-        let mut body = SeasonalNaive::decode(state)?;
-        body.window.advance(recent)?;
-        Ok(State::encode(NAME, FORMAT, &body))
+    fn check(body: &Body) -> Result<(), StateError> {
+        if body.season.values().is_empty() {
+            return Err(corrupt("the season is empty"));
+        }
+        body.season.check(body.season.values().len())?;
+        body.noise.check()
     }
 
-    fn simulate(
-        &self,
-        state: &State,
-        ahead: Ahead<'_>,
-        paths: usize,
-        streams: &Streams,
-    ) -> Result<Paths, StateError> {
-        let body = SeasonalNaive::decode(state)?;
-        let season = body.window.values();
-        Ok(Paths::draw(ahead.steps, paths, streams, |rng, path| {
-            for step in 0..path.len() {
-                let season_ago = if step < season.len() {
-                    season[step]
-                } else {
-                    path[step - season.len()]
-                };
-                path[step] = season_ago + body.deviation * rng.normal();
-            }
+    fn advance(
+        body: &mut Body,
+        recent: Series<'_>,
+        predicted: &mut dyn FnMut(f64),
+    ) -> Result<(), StateError> {
+        for value in recent.values {
+            predicted(body.season.values()[0]);
+            body.season.push(*value);
+        }
+        Ok(())
+    }
+
+    fn expect(body: Body, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError> {
+        let season = body.season.values();
+        let same_season = |lag: usize| f64::from(u8::from(lag.is_multiple_of(season.len())));
+        Ok(Box::new(Linear {
+            mean: (0..ahead.steps)
+                .map(|step| season[step % season.len()])
+                .collect(),
+            weights: (0..ahead.steps).map(same_season).collect(),
+            noise: body.noise,
         }))
     }
-}
-
-/// The one-step errors from index `first` on.
-fn errors(values: &[f64], season_length: usize, first: usize) -> impl Iterator<Item = f64> {
-    (first..values.len()).map(move |index| values[index] - values[index - season_length])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::paths::check_moments;
+    use crate::{Forecaster, Streams, paths::check_moments};
 
     #[test]
     fn a_repeating_season_goes_on_repeating() {
@@ -150,9 +136,10 @@ mod tests {
             regressors: &[],
         };
         let params = Params::parse(r#"{"season_length":3}"#).unwrap();
-        let fitted = SeasonalNaive.fit(history, &params).unwrap();
+        let fitted = SeasonalNaive.fit(history, &params, None).unwrap();
         let ahead = Ahead {
             steps: 5,
+            dates: &[],
             regressors: &[],
         };
         let streams = Streams::new(&crate::Digest::new());
@@ -182,13 +169,15 @@ mod tests {
             values: &golden.values,
             regressors: &[],
         };
-        let fitted = SeasonalNaive.fit(history, &Params::default()).unwrap();
-        let body = SeasonalNaive::decode(&fitted.state).unwrap();
-        let ratio = body.deviation / golden.deviation;
+        let fitted = SeasonalNaive
+            .fit(history, &Params::default(), None)
+            .unwrap();
+        let ratio = fitted.loss.unwrap() / golden.deviation;
         assert!((ratio - 1.0).abs() < golden.relative_tolerance, "{ratio}");
 
         let ahead = Ahead {
             steps: golden.means.len(),
+            dates: &[],
             regressors: &[],
         };
         let streams = Streams::new(&crate::Digest::new());

@@ -1,5 +1,7 @@
 //! What a model is given: observations, and what is known of the steps to come.
 
+use std::ops::Range;
+
 use crate::{date::Day, errors::FitError};
 
 /// Observations, oldest first, on strictly increasing dates.
@@ -49,6 +51,16 @@ impl Series<'_> {
         }
     }
 
+    /// A copy of the observations with these indices.
+    pub(crate) fn part(&self, range: Range<usize>) -> Observations {
+        let cut = |column: &Vec<f64>| column[range.clone()].to_vec();
+        Observations {
+            dates: self.dates[range.clone()].to_vec(),
+            values: self.values[range.clone()].to_vec(),
+            regressors: self.regressors.iter().map(cut).collect(),
+        }
+    }
+
     fn check_length(&self, what: &'static str, found: usize) -> Result<(), FitError> {
         if found == self.len() {
             Ok(())
@@ -62,11 +74,32 @@ impl Series<'_> {
     }
 }
 
+/// Observations that are nobody else's.
+#[derive(Clone, Debug)]
+pub(crate) struct Observations {
+    pub(crate) dates: Vec<Day>,
+    pub(crate) values: Vec<f64>,
+    pub(crate) regressors: Vec<Vec<f64>>,
+}
+
+impl Observations {
+    /// The series they are.
+    pub(crate) fn series(&self) -> Series<'_> {
+        Series {
+            dates: &self.dates,
+            values: &self.values,
+            regressors: &self.regressors,
+        }
+    }
+}
+
 /// What is known of the steps to come.
 #[derive(Clone, Copy, Debug)]
 pub struct Ahead<'a> {
     /// How many steps to simulate.
     pub steps: usize,
+    /// The date of each step; where the calendar cannot know it, the date expected.
+    pub dates: &'a [Day],
     /// `regressors[j][k]` is the j-th regressor at step k + 1; NaN where it is not known.
     pub regressors: &'a [Vec<f64>],
 }

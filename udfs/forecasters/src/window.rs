@@ -2,54 +2,30 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    date::{self, Day},
-    errors::{FitError, StateError},
-    series::Series,
-    state::corrupt,
-};
+use crate::{errors::StateError, state::corrupt};
 
-/// The last values of a series and the date of the newest. Its length never changes: what comes
-/// in at one end pushes out the other.
+/// The last values of a series, oldest first. Its length never changes: what comes in at one end
+/// pushes out the other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(transparent)]
 pub(crate) struct Window {
-    #[serde(with = "date::text")]
-    newest_date: Day,
-    /// Oldest first.
     values: Vec<f64>,
 }
 
 impl Window {
-    /// The last `length` observations of a checked history that has at least as many.
-    pub(crate) fn of(history: Series<'_>, length: usize) -> Result<Window, FitError> {
-        match history.dates.last() {
-            Some(newest_date) if history.len() >= length => Ok(Window {
-                newest_date: *newest_date,
-                values: history.values[history.len() - length..].to_vec(),
-            }),
-            _ => Err(FitError::TooShort {
-                needed: length.max(1),
-                found: history.len(),
-            }),
+    /// The last `length` of at least as many values.
+    pub(crate) fn of(values: &[f64], length: usize) -> Window {
+        Window {
+            values: values[values.len() - length..].to_vec(),
         }
     }
 
-    /// Takes in newer observations.
-    pub(crate) fn advance(&mut self, recent: Series<'_>) -> Result<(), StateError> {
-        recent.check()?;
-        let (Some(first), Some(last)) = (recent.dates.first(), recent.dates.last()) else {
-            return Ok(());
-        };
-        if *first <= self.newest_date {
-            return Err(FitError::Unordered { date: *first }.into());
+    /// Takes in a newer value.
+    pub(crate) fn push(&mut self, value: f64) {
+        self.values.rotate_left(1);
+        if let Some(last) = self.values.last_mut() {
+            *last = value;
         }
-        let length = self.values.len();
-        self.values
-            .extend_from_slice(&recent.values[recent.len().saturating_sub(length)..]);
-        self.values.drain(..self.values.len() - length);
-        self.newest_date = *last;
-        Ok(())
     }
 
     /// Checks that a decoded window holds as many values as its model needs, all finite.
@@ -82,33 +58,13 @@ impl Window {
 mod tests {
     use super::*;
 
-    fn series<'a>(dates: &'a [Day], values: &'a [f64]) -> Series<'a> {
-        Series {
-            dates,
-            values,
-            regressors: &[],
-        }
-    }
-
     #[test]
     fn new_values_push_out_the_oldest() {
-        let mut window = Window::of(series(&[1, 2, 3], &[1.0, 2.0, 3.0]), 2).unwrap();
-        window.advance(series(&[4], &[4.0])).unwrap();
-        assert_eq!(window.values(), [3.0, 4.0]);
-        window
-            .advance(series(&[5, 6, 7], &[5.0, 6.0, 7.0]))
-            .unwrap();
+        let mut window = Window::of(&[1.0, 2.0, 3.0], 2);
+        window.push(4.0);
         assert_eq!(
             (window.values(), window.last()),
-            ([6.0, 7.0].as_slice(), 7.0)
+            ([3.0, 4.0].as_slice(), 4.0)
         );
-    }
-
-    #[test]
-    fn observations_that_are_not_newer_are_refused() {
-        let mut window = Window::of(series(&[1, 2], &[1.0, 2.0]), 1).unwrap();
-        let error = window.advance(series(&[2, 3], &[2.0, 3.0])).unwrap_err();
-        assert_eq!(error.class(), "duplicate_date");
-        assert_eq!(window.values(), [2.0]);
     }
 }

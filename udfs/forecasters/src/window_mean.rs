@@ -1,7 +1,7 @@
 //! The mean of the newest values.
 //!
 //! Each coming step is the mean of the last `window` values, observed ones first and then
-//! simulated ones, plus a Gaussian error. Assumes a level that moves slowly and noise around it;
+//! simulated ones, plus an independent error. Assumes a level that moves slowly and noise around it;
 //! the wrong choice for prices, whose noise stays in the level, and for anything with a trend.
 //!
 //! The error deviation is the root mean square of the one-step errors within the history.
@@ -9,29 +9,27 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Fitted, Forecaster, Parameter, Params,
+    Parameter, Params,
     errors::{FitError, StateError},
-    fitted::{finite, split},
+    family::{Family, Learned, Start},
+    fitted::finite,
     moments::{mean, root_mean_square},
-    paths::Paths,
-    rng::Streams,
+    noise::{self, Noise},
+    outlook::{Linear, Outlook},
     series::{Ahead, Series},
-    state::{State, corrupt},
+    state::corrupt,
     window::Window,
 };
 
 /// The mean of a moving window.
 pub struct WindowMean;
 
-const NAME: &str = "window_mean";
-const FORMAT: u32 = 1;
-
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+pub(crate) struct Body {
     window: Window,
-    /// The deviation of the one-step errors, frozen as fitted.
-    deviation: f64,
+    /// The one-step errors, frozen as fitted.
+    noise: Noise,
 }
 
 impl WindowMean {
@@ -41,134 +39,133 @@ impl WindowMean {
             window => Ok(window),
         }
     }
-
-    fn decode(state: &State) -> Result<Body, StateError> {
-        let body: Body = state.decode(NAME, FORMAT)?;
-        if body.window.values().is_empty() || body.deviation < 0.0 {
-            return Err(corrupt("the window is empty or the deviation negative"));
-        }
-        body.window.check(body.window.values().len())?;
-        Ok(body)
-    }
 }
 
-impl Forecaster for WindowMean {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn summary(&self) -> &'static str {
-        "the mean of the newest values"
-    }
-
-    fn parameters(&self) -> &'static [Parameter] {
-        &[Parameter {
+impl Family for WindowMean {
+    type Body = Body;
+    const NAME: &'static str = "window_mean";
+    const FORMAT: u32 = 1;
+    const SUMMARY: &'static str = "the mean of the newest values";
+    const PARAMETERS: &'static [Parameter] = &[
+        Parameter {
             name: "window",
             default: "30",
             help: "how many values are averaged, from 1",
-        }]
-    }
+        },
+        noise::ERRORS,
+    ];
 
-    fn minimum_observations(&self, params: &Params) -> Result<usize, FitError> {
+    fn minimum(params: &Params) -> Result<usize, FitError> {
+        noise::Kind::read(params)?;
         Ok(WindowMean::window(params)?.saturating_add(1))
     }
 
-    fn fit(&self, history: Series<'_>, params: &Params) -> Result<Fitted, FitError> {
-        self.validate(params)?;
-        history.check()?;
+    fn learn(
+        history: Series<'_>,
+        params: &Params,
+        _start: Start<'_, Body>,
+    ) -> Result<Learned<Body>, FitError> {
         let window = WindowMean::window(params)?;
-        let needed = self.minimum_observations(params)?;
-        let deviation =
-            root_mean_square(errors(history.values, window, window)).ok_or(FitError::TooShort {
-                needed,
-                found: history.len(),
-            })?;
+        let values = history.values;
+        let mut predictions = vec![f64::NAN; window];
+        predictions.extend(values[..values.len() - 1].windows(window).map(mean));
+        let errors: Vec<f64> = values
+            .iter()
+            .zip(&predictions)
+            .skip(window)
+            .map(|(value, mean)| value - mean)
+            .collect();
+        let deviation = root_mean_square(errors.iter().copied()).unwrap_or(f64::NAN);
         let deviation = finite("deviation", deviation)?;
-        let body = Body {
-            window: Window::of(history, window)?,
-            deviation,
-        };
-        Ok(Fitted {
-            state: State::encode(NAME, FORMAT, &body),
-            loss: Some(deviation),
-            validation_loss: split(history.len())
-                .filter(|first| *first >= window)
-                .and_then(|first| root_mean_square(errors(history.values, window, first))),
+        Ok(Learned {
+            body: Body {
+                window: Window::of(values, window),
+                noise: Noise::fit(noise::Kind::read(params)?, &errors, deviation)?,
+            },
+            predictions,
+            aicc: None,
         })
     }
 
-    fn condition(&self, state: &State, recent: Series<'_>) -> Result<State, StateError> {
-        let mut body = WindowMean::decode(state)?;
-        body.window.advance(recent)?;
-        Ok(State::encode(NAME, FORMAT, &body))
+    fn check(body: &Body) -> Result<(), StateError> {
+        if body.window.values().is_empty() {
+            return Err(corrupt("the window is empty"));
+        }
+        body.window.check(body.window.values().len())?;
+        body.noise.check()
     }
 
-    fn simulate(
-        &self,
-        state: &State,
-        ahead: Ahead<'_>,
-        paths: usize,
-        streams: &Streams,
-    ) -> Result<Paths, StateError> {
-        let body = WindowMean::decode(state)?;
-        let observed = body.window.values();
-        // Sums are taken around the newest value, so equal values have exactly their own mean.
-        let origin = body.window.last();
-        let weight = 1.0 / observed.len() as f64;
-        let observed_sum: f64 = observed.iter().map(|value| value - origin).sum();
-        Ok(Paths::draw(ahead.steps, paths, streams, |rng, path| {
-            let mut sum = observed_sum;
-            for step in 0..path.len() {
-                let mean = origin + sum * weight;
-                let drawn = mean + body.deviation * rng.normal();
-                path[step] = drawn;
-                let leaving = if step < observed.len() {
-                    observed[step]
-                } else {
-                    path[step - observed.len()]
-                };
-                sum += drawn - leaving;
-            }
+    fn advance(
+        body: &mut Body,
+        recent: Series<'_>,
+        predicted: &mut dyn FnMut(f64),
+    ) -> Result<(), StateError> {
+        for value in recent.values {
+            predicted(mean(body.window.values()));
+            body.window.push(*value);
+        }
+        Ok(())
+    }
+
+    fn expect(body: Body, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError> {
+        let mut values = body.window.values().to_vec();
+        let length = values.len();
+        // An error is part of its own step, and of the windows that hold that step.
+        let mut weights = vec![0.0; length];
+        for step in 0..ahead.steps {
+            values.push(mean(&values[step..]));
+            let entered = &weights[step..];
+            weights.push(if step == 0 {
+                1.0
+            } else {
+                entered.iter().sum::<f64>() / length as f64
+            });
+        }
+        Ok(Box::new(Linear {
+            mean: values.split_off(length),
+            weights: weights.split_off(length),
+            noise: body.noise,
         }))
     }
-}
-
-/// The one-step errors from index `first` on.
-fn errors(values: &[f64], window: usize, first: usize) -> impl Iterator<Item = f64> {
-    (first..values.len()).map(move |index| values[index] - mean(&values[index - window..index]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Digest, Forecaster, Streams};
 
     #[test]
     fn simulated_values_enter_the_mean() {
-        let window = Window::of(
-            Series {
-                dates: &[1, 2, 3],
-                values: &[1.0, 2.0, 6.0],
-                regressors: &[],
-            },
-            3,
-        );
         let body = Body {
-            window: window.unwrap(),
-            deviation: 0.0,
+            window: Window::of(&[1.0, 2.0, 6.0], 3),
+            noise: Noise::gaussian(1.0),
         };
-        let state = State::encode(NAME, FORMAT, &body);
         let ahead = Ahead {
-            steps: 4,
+            steps: 5,
+            dates: &[],
             regressors: &[],
         };
-        let streams = Streams::new(&crate::Digest::new());
-        let paths = WindowMean.simulate(&state, ahead, 1, &streams).unwrap();
+        let outlook = WindowMean::expect(body, ahead).unwrap();
+        let near = |found: &[f64], expected: &[f64]| {
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-14, "{found} {expected}");
+            }
+        };
         let third = (2.0 + 6.0 + 3.0) / 3.0;
         let fourth = (6.0 + 3.0 + third) / 3.0;
-        let expected = [3.0, third, fourth, (3.0 + third + fourth) / 3.0];
-        for (drawn, expected) in paths.values.iter().zip(expected) {
-            assert!((drawn - expected).abs() < 1e-14, "{drawn} {expected}");
+        near(
+            &outlook.point(),
+            &[3.0, third, fourth, (3.0 + third + fourth) / 3.0],
+        );
+        // An error of the first step reaches the three after it, and what they pass on.
+        let paths = outlook.simulate(5, 1, &Streams::new(&Digest::new()));
+        let mut rng = Streams::new(&Digest::new()).path(1);
+        let mut values = vec![1.0, 2.0, 6.0];
+        for step in 0..5 {
+            let next = (values[step] + values[step + 1] + values[step + 2]) / 3.0 + rng.normal();
+            values.push(next);
         }
+        near(&paths.values, &values[3..]);
     }
 
     #[test]
@@ -180,6 +177,9 @@ mod tests {
         };
         let params = Params::parse(r#"{"window":2}"#).unwrap();
         // Errors: 5 - 2 and 1 - 4.
-        assert_eq!(WindowMean.fit(history, &params).unwrap().loss, Some(3.0));
+        assert_eq!(
+            WindowMean.fit(history, &params, None).unwrap().loss,
+            Some(3.0)
+        );
     }
 }

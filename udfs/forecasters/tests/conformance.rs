@@ -80,7 +80,7 @@ fn params(entry: &Entry) -> Params {
 fn fit(entry: &Entry, history: Series<'_>) -> State {
     entry
         .family
-        .fit(history, &params(entry))
+        .fit(history, &params(entry), None)
         .unwrap_or_else(|error| panic!("{}: {error}", entry.key))
         .state
 }
@@ -89,6 +89,7 @@ fn simulate(family: &dyn Forecaster, state: &State, steps: usize, paths: usize) 
     let regressors = vec![vec![0.3; steps]; 2];
     let ahead = Ahead {
         steps,
+        dates: &[],
         regressors: &regressors,
     };
     family
@@ -166,6 +167,7 @@ fn the_same_streams_give_the_same_paths_and_others_give_others() {
         let regressors = vec![vec![0.3; STEPS]; 2];
         let ahead = Ahead {
             steps: STEPS,
+            dates: &[],
             regressors: &regressors,
         };
         let others = entry
@@ -216,7 +218,10 @@ fn a_constant_series_forecasts_itself_exactly() {
     for value in [4.2, 0.0, -37.63, 0.1, 1e12, 1e-12] {
         let sample = Sample::constant(200, value);
         for entry in catalog() {
-            let fitted = entry.family.fit(sample.series(), &params(entry)).unwrap();
+            let fitted = entry
+                .family
+                .fit(sample.series(), &params(entry), None)
+                .unwrap();
             let paths = simulate(entry.family, &fitted.state, STEPS, 10);
             assert!(
                 paths.values.iter().all(|drawn| *drawn == value),
@@ -239,7 +244,7 @@ fn non_finite_and_repeated_observations_are_named() {
         for entry in catalog() {
             let error = entry
                 .family
-                .fit(spoiled.series(), &params(entry))
+                .fit(spoiled.series(), &params(entry), None)
                 .unwrap_err();
             assert_eq!(
                 error,
@@ -264,7 +269,7 @@ fn non_finite_and_repeated_observations_are_named() {
     for entry in catalog() {
         let error = entry
             .family
-            .fit(repeated.series(), &params(entry))
+            .fit(repeated.series(), &params(entry), None)
             .unwrap_err();
         assert_eq!(
             error,
@@ -300,7 +305,7 @@ fn numbers_beyond_a_double_are_a_named_error_or_a_finite_forecast() {
         *value = if index % 2 == 0 { 1.7e308 } else { -1.7e308 };
     }
     for entry in catalog() {
-        match entry.family.fit(sample.series(), &params(entry)) {
+        match entry.family.fit(sample.series(), &params(entry), None) {
             Ok(fitted) => {
                 assert!(State::from_text(fitted.state.as_str().to_owned()).is_ok());
                 assert_finite(&simulate(entry.family, &fitted.state, 1, 5), entry.key);
@@ -317,7 +322,7 @@ fn short_histories_give_a_forecast_or_say_how_many_are_needed() {
         for length in 0..needed + 3 {
             let mut sample = Sample::walk(length, 1.0);
             sample.regressors.clear();
-            match entry.family.fit(sample.series(), &params(entry)) {
+            match entry.family.fit(sample.series(), &params(entry), None) {
                 Ok(fitted) => {
                     assert!(length >= needed, "{} fitted {length} values", entry.key);
                     assert_finite(&simulate_bare(entry.family, &fitted.state), entry.key);
@@ -342,6 +347,7 @@ fn short_histories_give_a_forecast_or_say_how_many_are_needed() {
 fn simulate_bare(family: &dyn Forecaster, state: &State) -> Paths {
     let ahead = Ahead {
         steps: STEPS,
+        dates: &[],
         regressors: &[],
     };
     family.simulate(state, ahead, 5, &streams("paths")).unwrap()
@@ -351,8 +357,13 @@ fn simulate_bare(family: &dyn Forecaster, state: &State) -> Paths {
 fn losses_are_measured_within_the_history_and_beyond_it() {
     let sample = Sample::walk(300, 1.0);
     for entry in catalog() {
-        let fitted = entry.family.fit(sample.series(), &params(entry)).unwrap();
-        let (loss, validation_loss) = (fitted.loss.unwrap(), fitted.validation_loss.unwrap());
+        let params = params(entry);
+        let fitted = entry.family.fit(sample.series(), &params, None).unwrap();
+        let loss = fitted.loss.unwrap();
+        let validation_loss = entry
+            .family
+            .validation_loss(sample.series(), &params, &fitted.state)
+            .unwrap();
         assert!((0.5..8.0).contains(&loss), "{} {loss}", entry.key);
         assert!(
             (0.5..8.0).contains(&validation_loss),
@@ -373,6 +384,7 @@ fn damaged_states_are_refused_without_a_panic() {
                 State::from_text(text[..end].to_owned()).map_or(true, |state| {
                     let ahead = Ahead {
                         steps: 1,
+                        dates: &[],
                         regressors: &[],
                     };
                     entry
@@ -392,6 +404,7 @@ fn damaged_states_are_refused_without_a_panic() {
             let regressors = vec![vec![0.3; 2]; 2];
             let ahead = Ahead {
                 steps: 2,
+                dates: &[],
                 regressors: &regressors,
             };
             let _ = entry.family.simulate(&state, ahead, 2, &streams("paths"));
@@ -428,9 +441,10 @@ fn defaults_given_in_full_change_nothing() {
             .map(|parameter| format!("\"{}\":{}", parameter.name, parameter.default))
             .collect();
         let given = Params::parse(&format!("{{{}}}", defaults.join(","))).unwrap();
+        let state = |params: &Params| family.fit(sample.series(), params, None).unwrap().state;
         assert_eq!(
-            family.fit(sample.series(), &given).unwrap(),
-            family.fit(sample.series(), &Params::default()).unwrap(),
+            state(&given),
+            state(&Params::default()),
             "{}",
             family.name()
         );
@@ -444,7 +458,10 @@ fn unknown_parameters_are_refused_by_every_family() {
         assert_eq!(family.validate(&unknown).unwrap_err().class(), "parameter");
         let sample = Sample::walk(200, 1.0);
         assert_eq!(
-            family.fit(sample.series(), &unknown).unwrap_err().class(),
+            family
+                .fit(sample.series(), &unknown, None)
+                .unwrap_err()
+                .class(),
             "parameter"
         );
     }
@@ -467,7 +484,7 @@ fn absurd_parameters_are_refused_or_need_a_longer_history() {
                 "\"x\"",
             ] {
                 let params = Params::parse(&format!("{{\"{}\":{value}}}", parameter.name)).unwrap();
-                if let Err(error) = family.fit(sample.series(), &params) {
+                if let Err(error) = family.fit(sample.series(), &params, None) {
                     assert!(
                         ["parameter", "too_short"].contains(&error.class()),
                         "{error}"

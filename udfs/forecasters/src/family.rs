@@ -1,0 +1,209 @@
+//! A family of models by its typed state; everything that all of them do alike is done here, once:
+//! the checks of what comes in, the text of the state, the order of dates, the losses.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    Fitted, Forecaster, Parameter, Params,
+    date::{self, Day},
+    errors::{FitError, StateError},
+    fitted::{finite, split},
+    moments::root_mean_square,
+    outlook::Outlook,
+    series::{Ahead, Series},
+    state::State,
+};
+
+/// Where a fit begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Start<'a, B> {
+    /// From nothing.
+    Cold,
+    /// From what was fitted to an earlier or shorter part of the series: the search for the form
+    /// looks around that one's, and its parameters are the first guess.
+    Near(&'a B),
+    /// As `Near`, but the form stays as it is and only parameters are estimated.
+    Keep(&'a B),
+}
+
+/// What a fit learned.
+#[derive(Clone, Debug)]
+pub(crate) struct Learned<B> {
+    /// The fitted model, brought up to the newest observation.
+    pub(crate) body: B,
+    /// The one-step prediction of every observation, NaN where there is none.
+    pub(crate) predictions: Vec<f64>,
+    /// The information criterion (AICc) by which forms are compared, where the family has one.
+    pub(crate) aicc: Option<f64>,
+}
+
+/// A family of models.
+///
+/// What reaches its functions has been checked: parameters are known by name, dates increase, and
+/// values are finite. A history has at least as many observations as the family asked for.
+pub(crate) trait Family: Send + Sync {
+    /// The fitted model: finite numbers, text and lists. `#[serde(deny_unknown_fields)]`.
+    type Body: Serialize + DeserializeOwned + Clone;
+
+    /// The family's name, stored in tables. Never renamed.
+    const NAME: &'static str;
+    /// The version of the stored form of its body.
+    const FORMAT: u32;
+    /// What it does, in one line.
+    const SUMMARY: &'static str;
+    /// The parameters it accepts.
+    const PARAMETERS: &'static [Parameter];
+
+    /// The least number of observations. Reads every parameter, so that a value that is out of
+    /// range is an error here.
+    fn minimum(params: &Params) -> Result<usize, FitError>;
+
+    /// Learns from a whole history.
+    fn learn(
+        history: Series<'_>,
+        params: &Params,
+        start: Start<'_, Self::Body>,
+    ) -> Result<Learned<Self::Body>, FitError>;
+
+    /// Refuses a decoded body whose numbers contradict each other, so that nothing below has to
+    /// expect an index out of bounds.
+    fn check(body: &Self::Body) -> Result<(), StateError>;
+
+    /// Takes in newer observations, parameters frozen, and tells `predicted` the prediction of
+    /// each from those before it.
+    fn advance(
+        body: &mut Self::Body,
+        recent: Series<'_>,
+        predicted: &mut dyn FnMut(f64),
+    ) -> Result<(), StateError>;
+
+    /// What the model expects of the steps to come.
+    fn expect(body: Self::Body, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError>;
+}
+
+/// A body with what every state holds besides.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Dated<B> {
+    #[serde(with = "date::text")]
+    newest_date: Day,
+    fitted: B,
+}
+
+impl<F: Family> Forecaster for F {
+    fn name(&self) -> &'static str {
+        F::NAME
+    }
+
+    fn summary(&self) -> &'static str {
+        F::SUMMARY
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        F::PARAMETERS
+    }
+
+    fn minimum_observations(&self, params: &Params) -> Result<usize, FitError> {
+        F::minimum(params)
+    }
+
+    fn fit(
+        &self,
+        history: Series<'_>,
+        params: &Params,
+        previous: Option<&State>,
+    ) -> Result<Fitted, FitError> {
+        let newest_date = check::<F>(history, params)?;
+        let previous =
+            previous
+                .map(decode::<F>)
+                .transpose()
+                .map_err(|error| FitError::Previous {
+                    reason: error.to_string(),
+                })?;
+        let start = previous
+            .as_ref()
+            .map_or(Start::Cold, |previous| Start::Near(&previous.fitted));
+        let learned = F::learn(history, params, start)?;
+        let loss = root_mean_square(errors(history.values, &learned.predictions));
+        if let Some(loss) = loss {
+            finite("loss", loss)?;
+        }
+        let state = Dated {
+            newest_date,
+            fitted: learned.body,
+        };
+        Ok(Fitted {
+            state: State::encode(F::NAME, F::FORMAT, &state),
+            loss,
+            predictions: learned.predictions,
+            aicc: learned.aicc,
+        })
+    }
+
+    fn validation_loss(&self, history: Series<'_>, params: &Params, fitted: &State) -> Option<f64> {
+        let whole = decode::<F>(fitted).ok()?;
+        let first = split(history.len())?;
+        if first < F::minimum(params).ok()? {
+            return None;
+        }
+        let before = history.part(0..first);
+        let mut body = F::learn(before.series(), params, Start::Keep(&whole.fitted))
+            .ok()?
+            .body;
+        let mut predictions = vec![];
+        let after = history.part(first..history.len());
+        F::advance(&mut body, after.series(), &mut |prediction| {
+            predictions.push(prediction)
+        })
+        .ok()?;
+        root_mean_square(errors(&history.values[first..], &predictions))
+    }
+
+    fn condition(&self, state: &State, recent: Series<'_>) -> Result<State, StateError> {
+        let mut dated = decode::<F>(state)?;
+        recent.check()?;
+        let (Some(first), Some(last)) = (recent.dates.first(), recent.dates.last()) else {
+            return Ok(state.clone());
+        };
+        if *first <= dated.newest_date {
+            return Err(FitError::Unordered { date: *first }.into());
+        }
+        F::advance(&mut dated.fitted, recent, &mut |_| {})?;
+        dated.newest_date = *last;
+        Ok(State::encode(F::NAME, F::FORMAT, &dated))
+    }
+
+    fn outlook(&self, state: &State, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError> {
+        F::expect(decode::<F>(state)?.fitted, ahead)
+    }
+}
+
+/// The date of the newest observation of a history that can be fitted.
+fn check<F: Family>(history: Series<'_>, params: &Params) -> Result<Day, FitError> {
+    params.check_names(F::PARAMETERS)?;
+    let needed = F::minimum(params)?;
+    history.check()?;
+    match history.dates.last() {
+        Some(newest_date) if history.len() >= needed => Ok(*newest_date),
+        _ => Err(FitError::TooShort {
+            needed: needed.max(1),
+            found: history.len(),
+        }),
+    }
+}
+
+fn decode<F: Family>(state: &State) -> Result<Dated<F::Body>, StateError> {
+    let dated: Dated<F::Body> = state.decode(F::NAME, F::FORMAT)?;
+    F::check(&dated.fitted)?;
+    Ok(dated)
+}
+
+/// The errors of the predictions there are.
+fn errors(values: &[f64], predictions: &[f64]) -> impl Iterator<Item = f64> {
+    let errors = values
+        .iter()
+        .zip(predictions)
+        .map(|(value, predicted)| value - predicted);
+    errors.filter(|error| !error.is_nan())
+}

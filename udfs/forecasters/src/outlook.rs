@@ -1,0 +1,149 @@
+//! What a conditioned model expects: a point forecast, and futures to draw.
+
+use crate::{
+    moments,
+    noise::Noise,
+    paths::Paths,
+    rng::{Rng, Streams},
+};
+
+/// What a model expects of the steps to come.
+pub trait Outlook: Send {
+    /// The point forecast of each step: the middle of the distribution, which for a model without
+    /// transformation is its mean.
+    fn point(&self) -> Vec<f64>;
+
+    /// Fills one path, first step first. Reads nothing but the random numbers, in step order, so a
+    /// shorter path is the beginning of a longer one.
+    fn draw(&self, rng: &mut Rng, path: &mut [f64]);
+
+    /// Draws paths 1 … `count`, each from its own stream, the same numbers as [`Outlook::draw`].
+    fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {
+        Paths::draw(steps, count, streams, |rng, path| self.draw(rng, path))
+    }
+}
+
+/// An outlook in which every step is its mean plus a moving average of independent errors: what
+/// every linear model with additive errors comes down to.
+pub(crate) struct Linear {
+    /// The mean of each step.
+    pub(crate) mean: Vec<f64>,
+    /// `weights[k]` is the effect of an error k steps later; as many as there are steps, the first
+    /// of them 1 where the error is one of the observation.
+    pub(crate) weights: Vec<f64>,
+    /// The errors.
+    pub(crate) noise: Noise,
+}
+
+/// Paths drawn together, so that the errors of a step lie side by side.
+const LANES: usize = 8;
+
+impl Outlook for Linear {
+    fn point(&self) -> Vec<f64> {
+        self.mean.clone()
+    }
+
+    fn draw(&self, rng: &mut Rng, path: &mut [f64]) {
+        let mut errors = vec![0.0; path.len()];
+        self.noise.fill(rng, &mut errors);
+        for (step, value) in path.iter_mut().enumerate() {
+            let mut sum = self.mean[step];
+            for (error, weight) in errors[..=step]
+                .iter()
+                .zip(self.weights[..=step].iter().rev())
+            {
+                sum += weight * error;
+            }
+            *value = sum;
+        }
+    }
+
+    fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {
+        let mut paths = Paths {
+            steps,
+            count,
+            values: vec![0.0; steps * count],
+        };
+        let mut errors = vec![[0.0; LANES]; steps];
+        let mut drawn = vec![0.0; steps];
+        for first in (0..count).step_by(LANES) {
+            let lanes = LANES.min(count - first);
+            for lane in 0..lanes {
+                let mut rng = streams.path((first + lane) as u64 + 1);
+                self.noise.fill(&mut rng, &mut drawn);
+                for (step, error) in errors.iter_mut().zip(&drawn) {
+                    step[lane] = *error;
+                }
+            }
+            for step in 0..steps {
+                let mut sum = [self.mean[step]; LANES];
+                for (error, weight) in errors[..=step]
+                    .iter()
+                    .zip(self.weights[..=step].iter().rev())
+                {
+                    for lane in 0..LANES {
+                        sum[lane] += weight * error[lane];
+                    }
+                }
+                let start = step * count + first;
+                paths.values[start..start + lanes].copy_from_slice(&sum[..lanes]);
+            }
+        }
+        paths
+    }
+}
+
+/// The mean of each step over the paths that some streams give: a point forecast for models that
+/// have no formula for it.
+pub(crate) fn mean_of_paths(outlook: &impl Outlook, steps: usize, count: usize) -> Vec<f64> {
+    let paths = outlook.simulate(steps, count, &Streams::new(&crate::Digest::new()));
+    (0..steps)
+        .map(|step| moments::mean(paths.step(step)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Digest, paths::check_moments};
+
+    fn linear() -> Linear {
+        Linear {
+            mean: (0..14).map(|step| 10.0 + f64::from(step)).collect(),
+            weights: (0..14).map(|lag| 1.0 / f64::from(lag + 1)).collect(),
+            noise: Noise::gaussian(0.5),
+        }
+    }
+
+    #[test]
+    fn paths_drawn_together_are_those_drawn_one_by_one() {
+        let streams = Streams::new(&Digest::new());
+        let together = linear().simulate(14, 21, &streams);
+        for path in 0..21 {
+            let mut alone = [0.0; 14];
+            linear().draw(&mut streams.path(path as u64 + 1), &mut alone);
+            for (step, value) in alone.iter().enumerate() {
+                assert_eq!(*value, together.step(step)[path]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_moments_are_those_of_the_moving_average() {
+        let outlook = linear();
+        let streams = Streams::new(&Digest::new());
+        let deviations: Vec<f64> = (1..=14)
+            .map(|steps| {
+                let squares = outlook.weights[..steps]
+                    .iter()
+                    .map(|weight| weight * weight);
+                0.5 * squares.sum::<f64>().sqrt()
+            })
+            .collect();
+        check_moments(
+            &outlook.simulate(14, 40_000, &streams),
+            &outlook.mean,
+            &deviations,
+        );
+    }
+}
