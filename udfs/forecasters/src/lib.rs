@@ -31,7 +31,9 @@ mod noise;
 mod optimize;
 mod outlook;
 mod random_walk;
+mod seasonal;
 mod seasonal_naive;
+mod theta;
 mod window;
 mod window_mean;
 mod ziggurat;
@@ -123,7 +125,7 @@ pub struct Entry {
 
 /// The models that come with almanac, simplest first.
 pub fn catalog() -> &'static [Entry] {
-    static CATALOG: [Entry; 5] = [
+    static CATALOG: [Entry; 10] = [
         Entry {
             key: "naive",
             family: &naive::Naive,
@@ -154,18 +156,49 @@ pub fn catalog() -> &'static [Entry] {
             params: "{}",
             summary: "least squares on lags 1, 7 and 14, means over 7 and 30 steps, and covariates",
         },
+        Entry {
+            key: "theta",
+            family: &theta::Theta,
+            params: r#"{"form":"standard"}"#,
+            summary: "theta method: exponential smoothing with half the slope of a straight line",
+        },
+        Entry {
+            key: "optimized_theta",
+            family: &theta::Theta,
+            params: r#"{"form":"optimized"}"#,
+            summary: "theta method with an estimated share of the slope of a straight line",
+        },
+        Entry {
+            key: "dynamic_theta",
+            family: &theta::Theta,
+            params: r#"{"form":"dynamic"}"#,
+            summary: "theta method whose straight line is updated with every observation",
+        },
+        Entry {
+            key: "dot",
+            family: &theta::Theta,
+            params: r#"{"form":"dynamic_optimized"}"#,
+            summary: "dynamic theta method with an estimated share of the slope",
+        },
+        Entry {
+            key: "auto_theta",
+            family: &theta::Theta,
+            params: r#"{"form":"auto"}"#,
+            summary: "the theta method with the least squared errors",
+        },
     ];
     &CATALOG
 }
 
 /// Every family, those outside the catalog included.
 pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
-    static FAMILIES: [&dyn Forecaster; 6] = [
+    static FAMILIES: [&dyn Forecaster; 7] = [
         &naive::Naive,
         &random_walk::RandomWalk,
         &seasonal_naive::SeasonalNaive,
         &window_mean::WindowMean,
         &linear_regression::LinearRegression,
+        &theta::Theta,
         &drill::Drill,
     ];
     FAMILIES.into_iter()
