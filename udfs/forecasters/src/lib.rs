@@ -184,7 +184,7 @@ pub fn catalog() -> &'static [Entry] {
             key: "auto_theta",
             family: &theta::Theta,
             params: r#"{"form":"auto"}"#,
-            summary: "the theta method with the least squared errors",
+            summary: "the better of the theta methods that estimate their share of the slope",
         },
     ];
     &CATALOG

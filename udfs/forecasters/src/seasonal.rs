@@ -78,9 +78,8 @@ impl Season {
 
     /// Checks what was decoded.
     pub(crate) fn check(&self) -> Result<(), StateError> {
-        let sound = |index: &f64| {
-            index.is_finite() && (self.kind == Kind::Additive || *index > 0.0)
-        };
+        let sound =
+            |index: &f64| index.is_finite() && (self.kind == Kind::Additive || *index > 0.0);
         if self.indices.len() < 2 || self.phase >= self.indices.len() {
             return Err(corrupt("the season has no such phase"));
         }
@@ -170,10 +169,7 @@ mod tests {
     #[test]
     fn a_season_on_a_line_is_found_again() {
         // A line's moving average is the line, so that the season is what was put on it.
-        for (length, pattern) in [
-            (4, vec![-3.0, 1.0, 2.5, -0.5]),
-            (3, vec![2.0, -3.0, 1.0]),
-        ] {
+        for (length, pattern) in [(4, vec![-3.0, 1.0, 2.5, -0.5]), (3, vec![2.0, -3.0, 1.0])] {
             let history: Vec<f64> = (0..31)
                 .map(|index| 50.0 + 0.5 * index as f64 + pattern[index % length])
                 .collect();

@@ -23,8 +23,9 @@
 //!
 //! theta is 2 in the standard and the dynamic form and estimated otherwise, from 1 (no line) up;
 //! alpha lies between 0.1 and 0.99. Parameters and the initial level minimise the sum of squared
-//! one-step errors. `auto` takes the form with the least such sum; since an estimated theta can
-//! be 2, only the two optimised forms need to be compared.
+//! one-step errors. `auto` compares the two forms that estimate theta by this sum, corrected for the
+//! number of parameters (AICc): a line over the whole history has seen what it predicts, its two
+//! coefficients are estimated, and without the correction it would nearly always win.
 //!
 //! Values are first freed of a season where their autocorrelation at its length is significant at
 //! 90 % (the rule of the M competitions), by classical decomposition.
@@ -40,6 +41,7 @@ use crate::{
     errors::{FitError, StateError},
     family::{Family, Learned, Start},
     fitted::finite,
+    math::ln,
     noise::{self, Noise},
     outlook::Outlook,
     seasonal::{Kind, Season},
@@ -83,12 +85,9 @@ enum Decomposition {
     Always(Kind),
 }
 
-/// Below this many observations nothing is estimated but the line.
+/// Below this many observations nothing is estimated but the line: theta is 2, alpha one half, and
+/// the level begins at the first value.
 const FEWEST_ESTIMATED: usize = 6;
-/// A history of this length begins with errors that do not count: the line over so few
-/// observations says little.
-const FEWEST_SKIPPED: usize = 12;
-const SKIPPED: usize = 3;
 /// A seasonal factor below this makes the automatic choice additive.
 const LEAST_FACTOR: f64 = 0.01;
 
@@ -155,7 +154,11 @@ impl Settings {
             (Decomposition::Auto, Some(_)) => season(Kind::Additive),
             (Decomposition::Auto, None) => {
                 let multiplicative = season(Kind::Multiplicative);
-                if multiplicative.indices().iter().all(|factor| *factor >= LEAST_FACTOR) {
+                if multiplicative
+                    .indices()
+                    .iter()
+                    .all(|factor| *factor >= LEAST_FACTOR)
+                {
                     multiplicative
                 } else {
                     season(Kind::Additive)
@@ -180,9 +183,7 @@ fn same_season(before: &Body, values: &[f64]) -> Result<Option<Season>, FitError
 fn sound(season: Season) -> Result<Season, FitError> {
     match season.check() {
         Ok(()) => Ok(season),
-        Err(_) => Err(FitError::Overflow {
-            quantity: "season",
-        }),
+        Err(_) => Err(FitError::Overflow { quantity: "season" }),
     }
 }
 
@@ -196,9 +197,10 @@ impl Form {
         matches!(self, Form::Standard | Form::Dynamic).then_some(0.5)
     }
 
-    /// The parameters it estimates, the initial level included.
+    /// How many parameters it estimates: alpha and the initial level, theta, and both of the line
+    /// where the line is one over the whole history.
     fn parameters(self) -> usize {
-        if self.weight().is_some() { 2 } else { 3 }
+        2 + usize::from(self.weight().is_none()) + if self.is_dynamic() { 0 } else { 2 }
     }
 
     /// The best model of this form, for values measured from the first of them.
@@ -208,17 +210,42 @@ impl Form {
         } else {
             Line::fixed(values)
         };
+        let problem = Problem::new(values, line, self.weight());
         if values.len() < FEWEST_ESTIMATED {
-            return Problem::new(values, line, 1, Some(0.5)).found(0.5, 0.0, 0.5, 0);
+            problem.found(0.5, 0.0, 0.5, 1)
+        } else {
+            problem.solve(guess)
         }
-        Problem::new(values, line, skipped(values.len()), self.weight()).solve(guess)
     }
 }
 
-/// How many errors at the beginning of a history do not count.
-fn skipped(length: usize) -> usize {
-    if let Ok(s) = std::env::var("SKIP") { let s: usize = s.parse().unwrap(); return if length < 8 {1} else {s}; }
-    if length < FEWEST_SKIPPED { 1 } else { SKIPPED }
+/// The corrected information criterion of Akaike for Gaussian errors with this sum of squares, of a
+/// series that may have been freed of a season. Counted are the parameters, the season's numbers
+/// less the one that the others give, and the deviation.
+fn aicc(form: Form, squares: f64, count: usize, season: Option<&Season>) -> f64 {
+    let (indices, stretched) = season.map_or((0, 0.0), |season| {
+        // Errors are multiplied by the season's factors, and so their density is divided.
+        let logarithms = match season.kind {
+            Kind::Additive => 0.0,
+            Kind::Multiplicative => (0..season.indices().len())
+                .map(|phase| {
+                    let times = (count - phase).div_ceil(season.indices().len());
+                    times as f64 * ln(season.indices()[phase])
+                })
+                .sum(),
+        };
+        (season.indices().len() - 1, logarithms)
+    });
+    let parameters = (form.parameters() + indices + 1) as f64;
+    let count = count as f64;
+    let freedom = count - parameters - 1.0;
+    if freedom <= 0.0 {
+        return f64::INFINITY;
+    }
+    count * (ln(2.0 * std::f64::consts::PI * squares / count) + 1.0)
+        + 2.0 * stretched
+        + 2.0 * parameters
+        + 2.0 * parameters * (parameters + 1.0) / freedom
 }
 
 impl Family for Theta {
@@ -231,7 +258,7 @@ impl Family for Theta {
         Parameter {
             name: "form",
             default: "\"auto\"",
-            help: "standard, optimized, dynamic, dynamic_optimized, or auto (the least squared errors)",
+            help: "standard, optimized, dynamic, dynamic_optimized, or auto (by AICc)",
         },
         Parameter {
             name: "season_length",
@@ -269,7 +296,7 @@ impl Family for Theta {
                 };
                 let forms = settings
                     .form
-                    .map_or(vec![Form::Optimized, Form::DynamicOptimized], |form| {
+                    .map_or(vec![Form::DynamicOptimized, Form::Optimized], |form| {
                         vec![form]
                     });
                 (settings.season(history)?, forms, guess)
@@ -284,16 +311,23 @@ impl Family for Theta {
         let scale = power_of_two_near(&values);
         let origin = values[0] / scale;
         let scaled: Vec<f64> = values.iter().map(|value| value / scale - origin).collect();
-        let mut best: Option<(Form, Found)> = None;
+        let criterion =
+            |form: Form, found: &Found| aicc(form, found.loss, values.len(), season.as_ref());
+        let mut best: Option<(Form, Found, f64)> = None;
         for form in forms {
             let found = form.fit(&scaled, guess);
-            if best.is_none_or(|(_, best)| found.loss < best.loss) {
-                best = Some((form, found));
+            let at_found = criterion(form, &found);
+            if best.is_none_or(|(_, _, at_best)| at_found < at_best) {
+                best = Some((form, found, at_found));
             }
         }
-        let (form, found) = best.ok_or(FitError::Overflow { quantity: "loss" })?;
-        let skipped = if values.len() < FEWEST_ESTIMATED { 1 } else { skipped(values.len()) };
-        let freedom = (values.len() - skipped).saturating_sub(form.parameters()).max(1);
+        let (form, found, at_found) = best.ok_or(FitError::Overflow { quantity: "loss" })?;
+        let estimated = if values.len() < FEWEST_ESTIMATED {
+            1
+        } else {
+            form.parameters()
+        };
+        let freedom = (values.len() - estimated).max(1);
         let deviation = scale * (found.loss / freedom as f64).sqrt();
         let mut body = Body {
             form,
@@ -306,10 +340,6 @@ impl Family for Theta {
         for (index, value) in values.iter().enumerate() {
             let predicted = body.model.next();
             body.model.take_in(*value);
-            if index < skipped {
-                predictions.push(f64::NAN);
-                continue;
-            }
             errors.push(value - predicted);
             predictions.push(match &body.season {
                 Some(season) => season.kind.restore(predicted, season.ahead(index)),
@@ -319,12 +349,15 @@ impl Family for Theta {
         if let Some(season) = &mut body.season {
             season.pass(values.len());
         }
-        body.model.finite().map_err(|_| FitError::Overflow { quantity: "level" })?;
+        body.model
+            .finite()
+            .map_err(|_| FitError::Overflow { quantity: "level" })?;
         body.noise = Noise::fit(settings.errors, &errors, deviation)?;
         Ok(Learned {
             body,
             predictions,
-            aicc: None,
+            aicc: Some(at_found + 2.0 * values.len() as f64 * ln(scale))
+                .filter(|criterion| criterion.is_finite()),
         })
     }
 
@@ -388,7 +421,9 @@ fn unscaled(model: Model, origin: f64, scale: f64) -> Model {
 /// The largest power of two that no value's size is below; at most twice too small, never zero.
 fn power_of_two_near(values: &[f64]) -> f64 {
     const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
-    let most = values.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
+    let most = values
+        .iter()
+        .fold(0.0_f64, |most, value| most.max(value.abs()));
     if most == 0.0 {
         return 1.0;
     }

@@ -50,7 +50,9 @@ impl Line {
     pub(crate) fn coefficients(&self) -> (f64, f64) {
         match *self {
             Line::Fixed { intercept, slope } => (intercept, slope),
-            Line::Moving { count, mean, slope } => (mean - 0.5 * f64::from(count + 1) * slope, slope),
+            Line::Moving { count, mean, slope } => {
+                (mean - 0.5 * f64::from(count + 1) * slope, slope)
+            }
         }
     }
 
@@ -83,7 +85,11 @@ impl Growth {
         // The first observation is at the origin and has no slope.
         Growth {
             kept: (t - 2.0).max(0.0) / (t + 1.0),
-            gained: if count < 2 { 0.0 } else { 6.0 / (t * (t + 1.0)) },
+            gained: if count < 2 {
+                0.0
+            } else {
+                6.0 / (t * (t + 1.0))
+            },
             share: 1.0 / t,
         }
     }
@@ -147,7 +153,13 @@ impl Model {
             && share(self.weight)
             && share(self.decay)
             && numbers.iter().all(|number| number.is_finite())
-            && !matches!(self.line, Line::Moving { count: 0 | u32::MAX, .. })
+            && !matches!(
+                self.line,
+                Line::Moving {
+                    count: 0 | u32::MAX,
+                    ..
+                }
+            )
         {
             Ok(())
         } else {

@@ -9,8 +9,8 @@ use super::model::{LEAST_DECAY, Line, Model};
 /// Smoothing parameters whose losses are computed together.
 const LANES: usize = 8;
 /// The bounds of the smoothing parameter.
-pub(crate) const LOWEST: f64 = 0.1;
-pub(crate) const HIGHEST: f64 = 0.99;
+const LOWEST: f64 = 0.1;
+const HIGHEST: f64 = 0.99;
 /// How far from an earlier smoothing parameter a warm search looks first.
 const NEAR: f64 = 0.04;
 /// The distance of the last points; the vertex of the parabola through them is the end.
@@ -24,8 +24,6 @@ pub(crate) struct Problem<'a> {
     lines: Vec<(f64, f64)>,
     /// The line before the first value.
     start: Line,
-    /// How many errors at the beginning do not count.
-    skipped: usize,
     /// The line's weight where it is not estimated.
     weight: Option<f64>,
 }
@@ -55,28 +53,20 @@ struct Sums {
 
 impl Sums {
     /// The initial level and weight with the least sum of squares. Squares are convex in the two,
-    /// so that the best weight within its bounds is the best one moved to the nearest bound.
+    /// so that the best weight within its bounds is the best one moved to the nearest bound. The
+    /// first of the powers is 1, so that their sum of squares never vanishes.
     fn solve(&self, weight: Option<f64>) -> (f64, f64) {
-        let anchored = self.pp > 1e-30;
         let weight = weight.unwrap_or_else(|| {
-            let (spread, product) = if anchored {
-                let share = self.pd / self.pp;
-                (self.dd - share * self.pd, self.ed - share * self.ep)
-            } else {
-                (self.dd, self.ed)
-            };
+            let share = self.pd / self.pp;
+            let spread = self.dd - share * self.pd;
+            let product = self.ed - share * self.ep;
             if spread > 1e-12 * self.dd {
                 (product / spread).clamp(0.0, 1.0)
             } else {
                 0.5
             }
         });
-        let level = if anchored {
-            (self.ep - weight * self.pd) / self.pp
-        } else {
-            0.0
-        };
-        (level, weight)
+        ((self.ep - weight * self.pd) / self.pp, weight)
     }
 
     fn loss(&self, weight: Option<f64>) -> f64 {
@@ -90,12 +80,7 @@ impl Sums {
 
 impl<'a> Problem<'a> {
     /// The problem of fitting a model with this line, fixed or moving.
-    pub(crate) fn new(
-        values: &'a [f64],
-        start: Line,
-        skipped: usize,
-        weight: Option<f64>,
-    ) -> Problem<'a> {
+    pub(crate) fn new(values: &'a [f64], start: Line, weight: Option<f64>) -> Problem<'a> {
         let mut line = start;
         let lines = values
             .iter()
@@ -109,7 +94,6 @@ impl<'a> Problem<'a> {
             values,
             lines,
             start,
-            skipped,
             weight,
         }
     }
@@ -128,7 +112,7 @@ impl<'a> Problem<'a> {
     }
 
     /// The model with this smoothing parameter.
-    pub(crate) fn at(&self, alpha: f64, calls: usize) -> Found {
+    fn at(&self, alpha: f64, calls: usize) -> Found {
         let [sums] = self.sums([alpha]);
         let (level, weight) = sums.solve(self.weight);
         self.found(alpha, level, weight, calls + 1)
@@ -146,11 +130,9 @@ impl<'a> Problem<'a> {
         };
         let mut filter = model;
         let mut loss = 0.0;
-        for (index, value) in self.values.iter().enumerate() {
+        for value in self.values {
             let error = value - filter.next();
-            if index >= self.skipped {
-                loss += error * error;
-            }
+            loss += error * error;
             filter.take_in(*value);
         }
         Found { model, loss, calls }
@@ -162,7 +144,8 @@ impl<'a> Problem<'a> {
         let edges = (low, high);
         loop {
             let spacing = (high - low) / (LANES - 1) as f64;
-            let alphas: [f64; LANES] = std::array::from_fn(|lane| low + spacing * lane as f64);
+            let alphas: [f64; LANES] =
+                std::array::from_fn(|lane| (low + spacing * lane as f64).min(high));
             let losses = self.sums(alphas).map(|sums| sums.loss(self.weight));
             *calls += LANES;
             let best = (0..LANES)
@@ -176,7 +159,8 @@ impl<'a> Problem<'a> {
             let inner = 0 < best && best < LANES - 1;
             if spacing < SPACING {
                 return Some(if inner {
-                    alphas[best] + spacing * vertex(losses[best - 1], losses[best], losses[best + 1])
+                    alphas[best]
+                        + spacing * vertex(losses[best - 1], losses[best], losses[best + 1])
                 } else {
                     alphas[best]
                 });
@@ -191,11 +175,8 @@ impl<'a> Problem<'a> {
     /// The sums for several smoothing parameters.
     fn sums<const L: usize>(&self, alphas: [f64; L]) -> [Sums; L] {
         let mut sums = Running::new(alphas);
-        for (value, line) in self.values.iter().zip(&self.lines).take(self.skipped) {
-            sums.step::<false>(*value, *line);
-        }
-        for (value, line) in self.values.iter().zip(&self.lines).skip(self.skipped) {
-            sums.step::<true>(*value, *line);
+        for (value, line) in self.values.iter().zip(&self.lines) {
+            sums.step(*value, *line);
         }
         std::array::from_fn(|lane| Sums {
             ee: sums.ee[lane],
@@ -239,20 +220,18 @@ impl<const L: usize> Running<L> {
     }
 
     #[inline(always)]
-    fn step<const COUNTED: bool>(&mut self, value: f64, (intercept, slope): (f64, f64)) {
+    fn step(&mut self, value: f64, (intercept, slope): (f64, f64)) {
         for lane in 0..L {
             let error = value - self.level[lane];
             let decay = self.decay[lane];
             let next = decay * (1.0 - self.alpha[lane]);
-            if COUNTED {
-                let drift = decay * intercept + (1.0 - next) * self.inverse[lane] * slope;
-                self.ee[lane] += error * error;
-                self.ep[lane] += error * decay;
-                self.ed[lane] += error * drift;
-                self.pp[lane] += decay * decay;
-                self.pd[lane] += decay * drift;
-                self.dd[lane] += drift * drift;
-            }
+            let drift = decay * intercept + (1.0 - next) * self.inverse[lane] * slope;
+            self.ee[lane] += error * error;
+            self.ep[lane] += error * decay;
+            self.ed[lane] += error * drift;
+            self.pp[lane] += decay * decay;
+            self.pd[lane] += decay * drift;
+            self.dd[lane] += drift * drift;
             self.level[lane] += self.alpha[lane] * error;
             self.decay[lane] = if next < LEAST_DECAY { 0.0 } else { next };
         }
