@@ -11,6 +11,9 @@ const LANES: usize = 8;
 /// The bounds of the smoothing parameter.
 const LOWEST: f64 = 0.1;
 const HIGHEST: f64 = 0.99;
+/// Batches of smoothing parameters between the bounds in which the valley is looked for: the loss
+/// may have more than one.
+const COARSE: usize = 3;
 /// How far from an earlier smoothing parameter a warm search looks first.
 const NEAR: f64 = 0.04;
 /// The distance of the last points; the vertex of the parabola through them is the end.
@@ -102,17 +105,19 @@ impl<'a> Problem<'a> {
     pub(crate) fn solve(&self, guess: Option<f64>) -> Found {
         let mut calls = 0;
         let near = guess.and_then(|guess| {
-            let bracket = (guess - NEAR).max(LOWEST)..(guess + NEAR).min(HIGHEST);
-            self.narrow(bracket.start, bracket.end, &mut calls)
+            let guess = guess.clamp(LOWEST, HIGHEST);
+            let (low, high) = ((guess - NEAR).max(LOWEST), (guess + NEAR).min(HIGHEST));
+            self.bracket(low, high, 1, &mut calls)
         });
-        let alpha = near
-            .or_else(|| self.narrow(LOWEST, HIGHEST, &mut calls))
-            .unwrap_or(0.5);
+        let (low, high) = near
+            .or_else(|| self.bracket(LOWEST, HIGHEST, COARSE, &mut calls))
+            .unwrap_or((LOWEST, HIGHEST));
+        let alpha = self.narrow(low, high, &mut calls);
         self.at(alpha, calls)
     }
 
     /// The model with this smoothing parameter.
-    fn at(&self, alpha: f64, calls: usize) -> Found {
+    pub(crate) fn at(&self, alpha: f64, calls: usize) -> Found {
         let [sums] = self.sums([alpha]);
         let (level, weight) = sums.solve(self.weight);
         self.found(alpha, level, weight, calls + 1)
@@ -138,38 +143,57 @@ impl<'a> Problem<'a> {
         Found { model, loss, calls }
     }
 
-    /// The smoothing parameter of least loss between two, `None` where the loss still falls at an
-    /// end that is no bound.
-    fn narrow(&self, mut low: f64, mut high: f64, calls: &mut usize) -> Option<f64> {
-        let edges = (low, high);
+    /// The neighbours of the point of least loss among evenly spaced ones, `None` where that is an
+    /// end which is no bound: the loss still falls there.
+    fn bracket(
+        &self,
+        low: f64,
+        high: f64,
+        batches: usize,
+        calls: &mut usize,
+    ) -> Option<(f64, f64)> {
+        let count = batches * LANES;
+        let spacing = (high - low) / (count - 1) as f64;
+        let at = |index: usize| (low + spacing * index as f64).min(high);
+        let mut least = (0, f64::INFINITY);
+        for batch in 0..batches {
+            let losses = self.losses(|lane| at(batch * LANES + lane), calls);
+            for (lane, loss) in losses.into_iter().enumerate() {
+                if loss < least.1 {
+                    least = (batch * LANES + lane, loss);
+                }
+            }
+        }
+        let best = least.0;
+        let falls = (best == 0 && low > LOWEST) || (best == count - 1 && high < HIGHEST);
+        (!falls).then(|| (at(best.saturating_sub(1)), at((best + 1).min(count - 1))))
+    }
+
+    /// The smoothing parameter of least loss between two.
+    fn narrow(&self, mut low: f64, mut high: f64, calls: &mut usize) -> f64 {
         loop {
             let spacing = (high - low) / (LANES - 1) as f64;
-            let alphas: [f64; LANES] =
-                std::array::from_fn(|lane| (low + spacing * lane as f64).min(high));
-            let losses = self.sums(alphas).map(|sums| sums.loss(self.weight));
-            *calls += LANES;
+            let at = |lane: usize| (low + spacing * lane as f64).min(high);
+            let losses = self.losses(at, calls);
             let best = (0..LANES)
                 .min_by(|left, right| losses[*left].total_cmp(&losses[*right]))
                 .unwrap_or(0);
-            let outside = (best == 0 && low == edges.0 && low > LOWEST)
-                || (best == LANES - 1 && high == edges.1 && high < HIGHEST);
-            if outside {
-                return None;
-            }
-            let inner = 0 < best && best < LANES - 1;
             if spacing < SPACING {
-                return Some(if inner {
-                    alphas[best]
-                        + spacing * vertex(losses[best - 1], losses[best], losses[best + 1])
+                return if 0 < best && best < LANES - 1 {
+                    at(best) + spacing * vertex(losses[best - 1], losses[best], losses[best + 1])
                 } else {
-                    alphas[best]
-                });
+                    at(best)
+                };
             }
-            (low, high) = (
-                alphas[best.saturating_sub(1)],
-                alphas[(best + 1).min(LANES - 1)],
-            );
+            (low, high) = (at(best.saturating_sub(1)), at((best + 1).min(LANES - 1)));
         }
+    }
+
+    /// The losses of some smoothing parameters.
+    fn losses(&self, alpha: impl Fn(usize) -> f64, calls: &mut usize) -> [f64; LANES] {
+        *calls += LANES;
+        self.sums(std::array::from_fn(alpha))
+            .map(|sums| sums.loss(self.weight))
     }
 
     /// The sums for several smoothing parameters.
