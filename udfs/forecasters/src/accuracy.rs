@@ -80,13 +80,7 @@ pub fn is_seasonal(history: &[f64], season_length: usize) -> bool {
     let center = mean(history);
     let deviations: Vec<f64> = history.iter().map(|value| value - center).collect();
     let square: f64 = deviations.iter().map(|value| value * value).sum();
-    let correlation = |lag: usize| {
-        let products = deviations[lag..]
-            .iter()
-            .zip(&deviations)
-            .map(|(now, before)| now * before);
-        products.sum::<f64>() / square
-    };
+    let correlation = |lag: usize| product(&deviations[lag..], &deviations) / square;
     let shorter: f64 = (1..season_length)
         .map(|lag| correlation(lag) * correlation(lag))
         .sum();
@@ -98,6 +92,24 @@ pub fn is_seasonal(history: &[f64], season_length: usize) -> bool {
 /// ratio of its values to a centered moving average, all scaled to a mean of one.
 pub fn seasonal_factors(history: &[f64], season_length: usize) -> Vec<f64> {
     seasonal::indices(history, season_length, seasonal::Kind::Multiplicative)
+}
+
+/// The sum of the products of two rows, up to the end of the shorter one.
+fn product(left: &[f64], right: &[f64]) -> f64 {
+    const LANES: usize = 8;
+    let count = left.len().min(right.len());
+    let whole = count - count % LANES;
+    let mut sums = [0.0; LANES];
+    for (left, right) in left[..whole]
+        .chunks_exact(LANES)
+        .zip(right[..whole].chunks_exact(LANES))
+    {
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            *sum += left[lane] * right[lane];
+        }
+    }
+    let rest = left[whole..count].iter().zip(&right[whole..count]);
+    sums.iter().sum::<f64>() + rest.map(|(left, right)| left * right).sum::<f64>()
 }
 
 #[cfg(test)]
