@@ -34,6 +34,7 @@ mod random_walk;
 mod seasonal;
 mod seasonal_naive;
 mod theta;
+mod transform;
 mod window;
 mod window_mean;
 mod ziggurat;
@@ -62,8 +63,8 @@ pub trait Forecaster: Send + Sync {
     /// What it does, in one line.
     fn summary(&self) -> &'static str;
 
-    /// The parameters it accepts.
-    fn parameters(&self) -> &'static [Parameter];
+    /// The parameters it accepts: its own, then those that every family takes.
+    fn parameters(&self) -> Vec<Parameter>;
 
     /// The least number of observations it can be fitted on, covariates aside. Reads every
     /// parameter, so a value that is out of range is an error here.
@@ -106,7 +107,7 @@ pub trait Forecaster: Send + Sync {
 
     /// Refuses parameters that are unknown, of the wrong type or out of range.
     fn validate(&self, params: &Params) -> Result<(), FitError> {
-        params.check_names(self.parameters())?;
+        params.check_names(&self.parameters())?;
         self.minimum_observations(params).map(|_| ())
     }
 }

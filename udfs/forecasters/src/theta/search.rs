@@ -39,7 +39,10 @@ pub(crate) struct Found {
     /// The sum of squared errors.
     pub(crate) loss: f64,
     /// How many smoothing parameters were tried.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests hold warm searches to it"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "tests hold warm searches to it")
+    )]
     pub(crate) calls: usize,
 }
 
