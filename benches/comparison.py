@@ -2,13 +2,12 @@
 
 import dataclasses
 import datetime
-import pathlib
-import re
-import textwrap
 from collections.abc import Callable, Iterator
 
 import harness
 import m4
+import pages
+from pages import Bar
 
 HEADING = "## Accuracy and speed beside statsforecast"
 CLOSE = 1.005
@@ -56,13 +55,6 @@ class Naive2:
 
     def owa(self, smape: float, mase: float) -> float:
         return (smape / self.smape + mase / self.mase) / 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Bar:
-    text: str
-    measured: str
-    passed: bool
 
 
 Cell = Callable[[Result], str]
@@ -129,7 +121,7 @@ class Comparison:
         passed = sum(bar.passed for bar in bars)
         parts = [
             HEADING,
-            f"```sh\npython3 -m venv /tmp/peers && /tmp/peers/bin/pip install -r benches/requirements.txt\n{command}\n```",
+            f"```sh\n{pages.ENVIRONMENT}\n{command}\n```",
             f"Written by that command on {today}. Machine: {harness.machine()}. Versions: {used}.",
             "M4's own splits: no model sees the test rows. Weekly and Hourly are complete, the other sets are samples with "
             f"whole histories ({sizes} series). Both sides run on one core, one after the other. Times are CPU time of "
@@ -148,11 +140,11 @@ class Comparison:
             parts += ["The complete sets beside what the organisers published:", self.beside(published)]
         parts += [
             f"{passed} of {len(bars)} bars passed:",
-            lines(["bar", "measured", ""], [[bar.text, bar.measured, verdict(bar)] for bar in bars]),
+            pages.bar_table(bars),
             "How fast models fit, refit near an earlier state, catch up with new observations and draw paths is measured by "
             "`cargo bench -p almanac-forecasters` ([speed.rs](../udfs/forecasters/benches/speed.rs)).",
         ]
-        return "\n\n".join(part if part[0] in "#`|" else textwrap.fill(part, 105, break_on_hyphens=False) for part in parts)
+        return pages.section(parts)
 
     def by_set(self, last: str, cell: Cell, total: Total, alone: bool = False) -> str:
         """A line for each model, its peer's below unless `alone`; a column for each set and one for all."""
@@ -162,7 +154,7 @@ class Comparison:
                 if model and self.sets_of(pair):
                     cells = [cell(of_set[model]) if model in of_set else "–" for of_set in self.results.values()]
                     rows.append([f"`{model}`" if model == pair.ours else model, *cells, total(pair, model)])
-        return lines(["model", *self.results, last], rows)
+        return pages.table(["model", *self.results, last], rows)
 
     def pooled_cell(self, pair: Pair, model: str) -> str:
         return f"{self.pooled_owa(self.sets_of(pair), model):.4f}"
@@ -188,26 +180,8 @@ class Comparison:
         for method in PUBLISHED:
             figures = (float(published[method][f"OWA_{column}"]) for column in complete.values())
             rows.append([f"{method}, as published", *(f"{figure:.3f}" for figure in figures)])
-        return lines(["OWA", *complete], rows)
-
-
-def verdict(bar: Bar) -> str:
-    return "passed" if bar.passed else "**missed**"
+        return pages.table(["OWA", *complete], rows)
 
 
 def rate(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
-
-
-def lines(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
-
-
-def replace_section(page: pathlib.Path, text: str) -> None:
-    """Puts the section where it was, or at the end of the page."""
-    old = page.read_text(encoding="utf-8")
-    there = re.search(rf"^{re.escape(HEADING)}\n.*?(?=^## |\Z)", old, re.MULTILINE | re.DOTALL)
-    start, end = there.span() if there else (len(old), len(old))
-    new = "\n\n".join(part for part in (old[:start].rstrip(), text, old[end:].rstrip()) if part)
-    page.write_text(f"{new}\n", encoding="utf-8")

@@ -63,9 +63,9 @@ class Almanac:
     def __init__(self, arguments: argparse.Namespace, lake: pathlib.Path):
         self.binary, self.threads, self.lake = arguments.binary.resolve(), arguments.threads, lake
 
-    def __call__(self, *command) -> Run:
+    def __call__(self, *command, accept: tuple[int, ...] = (0,)) -> Run:
         options = ["--lake", self.lake, "--threads", self.threads, "--json", "-q"]
-        return run([self.binary, *options, *command])
+        return run([self.binary, *options, *command], accept)
 
     def job(self, kind: str, *options, commodity="Coffee", models: list[str]) -> Run:
         """A training or forecasting job that must not fail in any unit."""

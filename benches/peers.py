@@ -24,7 +24,9 @@ import comparison
 import harness
 import m4
 import numpy as np
-from comparison import Bar, Comparison, Naive2, Pair, Result
+import pages
+from comparison import Comparison, Naive2, Pair, Result
+from pages import Bar
 
 COMMAND = "/tmp/peers/bin/python benches/peers.py"
 ETS, CES, THETA, ARIMA = "AutoETS", "AutoCES", "DynamicOptimizedTheta", "AutoARIMA"
@@ -69,7 +71,7 @@ def main() -> int:
     section = compared.section(COMMAND, used, bars, published)
     print(section, file=sys.stderr)
     if arguments.complete:
-        comparison.replace_section(arguments.docs, section)
+        pages.replace_section(arguments.docs, section)
     else:
         print(f"{arguments.docs} stays as it is: this was not the complete run", file=sys.stderr)
     figures = {
@@ -85,14 +87,14 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     sets, models = [one.name for one in m4.SETS], [pair.ours for pair in PAIRS]
-    data, page = harness.SHARED / "data", harness.ROOT / "docs" / "benchmarks.md"
+    data = harness.SHARED / "data"
     found = harness.parser(__doc__.splitlines()[0])
     found.set_defaults(threads=1)
     found.add_argument("data", type=pathlib.Path, nargs="?", default=data, help="the folder of the M4 files")
     found.add_argument("--sets", type=comma_separated, default=sets, metavar="SET,…", help=f"of {', '.join(sets)}")
     found.add_argument("--models", type=comma_separated, default=models, metavar="KEY,…", help="catalog keys")
     found.add_argument("--series", type=int, metavar="N", help="only N series of each set, evenly spaced")
-    found.add_argument("--docs", type=pathlib.Path, default=page, help="the page whose section is rewritten")
+    found.add_argument("--docs", type=pathlib.Path, default=pages.PAGE, help="the page whose section is rewritten")
     found.add_argument("--peer", type=pathlib.Path, help=argparse.SUPPRESS)
     found.add_argument("--peers", type=json.loads, help=argparse.SUPPRESS)
     arguments = found.parse_args()
