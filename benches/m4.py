@@ -24,10 +24,17 @@ class Set:
     name: str
     file: str
     season_length: int
-    """The season that scales errors and that Naive 2 adjusts for; models are told the same."""
+    """The season that scales errors and that Naive 2 adjusts for."""
     horizon: int
     complete: str | None = None
     """The published column that these series are all of."""
+    longer: tuple[int, ...] = ()
+    """Further seasons, for models that take several."""
+
+    @property
+    def seasons(self) -> tuple[int, ...]:
+        """What models are told; those that take one season take the first."""
+        return (self.season_length, *self.longer)
 
 
 SETS = [
@@ -36,7 +43,7 @@ SETS = [
     Set("monthly", "m4_monthly_300.parquet", 12, 18),
     Set("weekly", "m4_weekly.parquet", 1, 13, "Weekly"),
     Set("daily", "m4_daily_full_69.parquet", 1, 14),
-    Set("hourly", "m4_hourly.parquet", 24, 48, "Hourly"),
+    Set("hourly", "m4_hourly.parquet", 24, 48, "Hourly", longer=(168,)),
 ]
 
 
