@@ -19,12 +19,15 @@ pub mod series;
 pub mod state;
 pub mod suggestion;
 
+mod combination;
 mod drill;
 mod family;
 mod fitted;
 mod least_squares;
 mod linear_regression;
+mod loess;
 mod math;
+mod members;
 mod moments;
 mod naive;
 mod noise;
@@ -32,6 +35,7 @@ mod optimize;
 mod outlook;
 mod random_walk;
 mod seasonal_naive;
+mod stl;
 mod window;
 mod window_mean;
 mod ziggurat;
@@ -41,7 +45,9 @@ pub use calendar::{Calendar, TradingDays};
 pub use date::Day;
 pub use digest::Digest;
 pub use errors::{FitError, StateError, UnknownValue};
+pub use family::Running;
 pub use fitted::Fitted;
+pub use members::Member;
 pub use outlook::Outlook;
 pub use params::{Parameter, Params};
 pub use paths::Paths;
@@ -63,6 +69,9 @@ pub trait Forecaster: Send + Sync {
     /// The parameters it accepts.
     fn parameters(&self) -> &'static [Parameter];
 
+    /// The models it holds under these parameters; none where it is not made of others.
+    fn members(&self, params: &Params) -> Result<Vec<Member>, FitError>;
+
     /// The least number of observations it can be fitted on, covariates aside. Reads every
     /// parameter, so a value that is out of range is an error here.
     fn minimum_observations(&self, params: &Params) -> Result<usize, FitError>;
@@ -76,6 +85,15 @@ pub trait Forecaster: Send + Sync {
         previous: Option<&State>,
     ) -> Result<Fitted, FitError>;
 
+    /// As [`Forecaster::fit`], but the form stays that of `fitted` (which was fitted to the series
+    /// or a part of it) and only parameters are estimated, from its own on.
+    fn refit(
+        &self,
+        history: Series<'_>,
+        params: &Params,
+        fitted: &State,
+    ) -> Result<Fitted, FitError>;
+
     /// The root mean square of the one-step errors over the last fifth of a history by a model of
     /// the form of `fitted` (which was fitted on all of it) that is fitted on the rest only;
     /// `None` where the rest does not do.
@@ -84,6 +102,9 @@ pub trait Forecaster: Send + Sync {
     /// Brings a fitted state up to observations newer than any in it, parameters frozen, in time
     /// proportional to their number. Without observations no byte of the state changes.
     fn condition(&self, state: &State, recent: Series<'_>) -> Result<State, StateError>;
+
+    /// Decodes a state once, for many calls.
+    fn resume(&self, state: &State) -> Result<Box<dyn Running>, StateError>;
 
     /// What the model expects of the steps to come.
     fn outlook(&self, state: &State, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError>;
@@ -160,12 +181,13 @@ pub fn catalog() -> &'static [Entry] {
 
 /// Every family, those outside the catalog included.
 pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
-    static FAMILIES: [&dyn Forecaster; 6] = [
+    static FAMILIES: [&dyn Forecaster; 7] = [
         &naive::Naive,
         &random_walk::RandomWalk,
         &seasonal_naive::SeasonalNaive,
         &window_mean::WindowMean,
         &linear_regression::LinearRegression,
+        &combination::Combination,
         &drill::Drill,
     ];
     FAMILIES.into_iter()
