@@ -182,7 +182,9 @@ impl Family for Combination {
         let mut predictions = vec![];
         for member in members {
             let state = earlier.as_mut().and_then(|earlier| earlier.take(&member));
-            let from = state.as_ref().map(|state| start.with(state));
+            let from = state
+                .as_ref()
+                .map_or(Start::Cold, |state| start.with(state));
             match member.fit(history, from) {
                 Ok(fitted) => {
                     body.members.push(member.hold(&fitted.state));

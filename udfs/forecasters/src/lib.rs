@@ -26,15 +26,19 @@ mod fitted;
 mod least_squares;
 mod linear_regression;
 mod loess;
+mod logarithms;
 mod math;
 mod members;
 mod moments;
+mod mstl;
 mod naive;
 mod noise;
 mod optimize;
 mod outlook;
 mod random_walk;
+mod seasonal_autoregression;
 mod seasonal_naive;
+mod seasons;
 mod stl;
 mod window;
 mod window_mean;
@@ -181,13 +185,15 @@ pub fn catalog() -> &'static [Entry] {
 
 /// Every family, those outside the catalog included.
 pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
-    static FAMILIES: [&dyn Forecaster; 7] = [
+    static FAMILIES: [&dyn Forecaster; 9] = [
         &naive::Naive,
         &random_walk::RandomWalk,
         &seasonal_naive::SeasonalNaive,
         &window_mean::WindowMean,
         &linear_regression::LinearRegression,
         &combination::Combination,
+        &mstl::Mstl,
+        &seasonal_autoregression::SeasonalAutoregression,
         &drill::Drill,
     ];
     FAMILIES.into_iter()

@@ -56,6 +56,12 @@ impl Legacy {
             values: values.collect(),
         }
     }
+
+    /// A further value.
+    pub(crate) fn and(mut self, name: &'static str, value: impl Into<Value>) -> Legacy {
+        self.values.push((name, value.into()));
+        self
+    }
 }
 
 impl Member {
@@ -143,17 +149,16 @@ impl Member {
         minimum().map_err(|error| self.failed(error))
     }
 
-    /// Fits it to a history; around, or in the form of, its state among those of an earlier fit of
-    /// the outer model, where there is one under its name.
+    /// Fits it to a history, from its state in an earlier fit of the outer model where there is one.
     pub(crate) fn fit(
         &self,
         history: Series<'_>,
-        earlier: Option<Start<'_, State>>,
+        start: Start<'_, State>,
     ) -> Result<Fitted, FitError> {
-        let fitted = match earlier {
-            None | Some(Start::Cold) => self.family.fit(history, &self.params, None),
-            Some(Start::Near(state)) => self.family.fit(history, &self.params, Some(state)),
-            Some(Start::Keep(state)) => self.family.refit(history, &self.params, state),
+        let fitted = match start {
+            Start::Cold => self.family.fit(history, &self.params, None),
+            Start::Near(state) => self.family.fit(history, &self.params, Some(state)),
+            Start::Keep(state) => self.family.refit(history, &self.params, state),
         };
         fitted.map_err(|error| self.failed(error))
     }
@@ -184,11 +189,6 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// The name the member was given by.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Its state.
     pub(crate) fn state(&self) -> Result<State, StateError> {
         State::from_text(self.state.get().to_owned())
