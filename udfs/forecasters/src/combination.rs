@@ -10,9 +10,10 @@
 //! Lichtendahl and Winkler (2020), same volume: why combinations are hard to beat.
 //!
 //! Paths come from the members in equal shares: the first random number of a path picks the member
-//! that draws it. Each step of this mixture is moved as a whole so that its center, the median or
-//! mean of the centers of its members, is the point forecast. The mixture is as wide as its members
-//! plus their disagreement (Lichtendahl, Grushka-Cockayne and Winkler 2013, on linear pools).
+//! that draws it. This mixture is as wide as its members plus their disagreement (Lichtendahl,
+//! Grushka-Cockayne and Winkler 2013, *Is It Better to Average Probabilities or Quantiles?*). Its
+//! middle is close to the point forecast but not the same: paths are left as their members drew
+//! them, so that members that cannot fall below zero still cannot.
 //!
 //! Every member has to be fitted, unless `most_failures` allows for some that are not; those are
 //! named in the state with the reason, and the others are combined. The prediction of an
@@ -261,5 +262,262 @@ impl Outlook for Mixture {
     fn draw(&self, rng: &mut Rng, path: &mut [f64]) {
         let member = (rng.uniform() * self.members.len() as f64) as usize;
         self.members[member].draw(rng, path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Digest, Forecaster, Params, State, Streams, naive::Naive, paths::check_moments,
+        random_walk::RandomWalk,
+    };
+
+    const VALUES: [f64; 8] = [1.0, 3.0, 2.0, 5.0, 4.0, 6.0, 5.5, 9.0];
+    const DATES: [i32; 8] = [1, 2, 3, 4, 5, 8, 9, 10];
+
+    fn history(length: usize) -> Series<'static> {
+        Series {
+            dates: &DATES[..length],
+            values: &VALUES[..length],
+            regressors: &[],
+        }
+    }
+
+    fn ahead(steps: usize) -> Ahead<'static> {
+        Ahead {
+            steps,
+            dates: &[],
+            regressors: &[],
+        }
+    }
+
+    fn params(text: &str) -> Params {
+        Params::parse(text).unwrap()
+    }
+
+    fn point(text: &str) -> Vec<f64> {
+        let fitted = Combination.fit(history(8), &params(text), None).unwrap();
+        Combination
+            .outlook(&fitted.state, ahead(2))
+            .unwrap()
+            .point()
+    }
+
+    const THREE: &str = r#"{"members":["naive",
+        {"model":"window_mean","params":{"window":2}},
+        {"model":"window_mean","params":{"window":4}}]}"#;
+
+    #[test]
+    fn the_middle_of_three_points_worked_by_hand() {
+        // Last value 9; the means of the last two and four are 7.25 and 6.125, and then
+        // (9 + 7.25) / 2 = 8.125 and (6 + 5.5 + 9 + 6.125) / 4 = 6.65625.
+        assert_eq!(point(THREE), [7.25, 8.125]);
+        let mean = point(&THREE.replace("{\"members\"", "{\"combine\":\"mean\",\"members\""));
+        assert!((mean[0] - (9.0 + 7.25 + 6.125) / 3.0).abs() < 1e-14);
+        let two = r#"{"members":["naive",{"model":"window_mean","params":{"window":2}}]}"#;
+        assert_eq!(point(two), [8.125, 8.5625]);
+    }
+
+    #[test]
+    fn predictions_combine_the_members_that_have_one() {
+        let fitted = Combination.fit(history(8), &params(THREE), None).unwrap();
+        assert!(fitted.predictions[0].is_nan());
+        // The last value alone, then with the mean of two: (1 + 3) / 2 and 3.
+        assert_eq!(fitted.predictions[1], 1.0);
+        assert_eq!(fitted.predictions[2], 2.5);
+        // 4, (5 + 4) / 2 and (3 + 2 + 5 + 4) / 4.
+        assert_eq!(fitted.predictions[5], 4.0);
+    }
+
+    #[test]
+    fn conditioning_predicts_as_each_member_does() {
+        let before = Combination.fit(history(6), &params(THREE), None).unwrap();
+        let mut running = Combination.resume(&before.state).unwrap();
+        let recent = Series {
+            dates: &DATES[6..],
+            values: &VALUES[6..],
+            regressors: &[],
+        };
+        let mut predictions = vec![];
+        running
+            .advance(recent, &mut |prediction| predictions.push(prediction))
+            .unwrap();
+        // 6, 5 and 4.25; then 5.5, 5.75 and 5.125.
+        assert_eq!(predictions, [5.0, 5.5]);
+        let conditioned = Combination.condition(&before.state, recent).unwrap();
+        assert_eq!(running.state(), conditioned);
+    }
+
+    #[test]
+    fn each_path_is_drawn_by_one_member_in_equal_shares() {
+        let text = r#"{"members":["naive",{"model":"random_walk","params":{"lookback":3}}]}"#;
+        let fitted = Combination.fit(history(8), &params(text), None).unwrap();
+        let streams = Streams::new(&Digest::new());
+        let paths = Combination
+            .simulate(&fitted.state, ahead(3), 4_000, &streams)
+            .unwrap();
+        let own = |family: &dyn Forecaster, text: &str, path: usize| {
+            let fitted = family.fit(history(8), &params(text), None).unwrap();
+            let mut rng = streams.path(path as u64 + 1);
+            rng.uniform();
+            let mut drawn = [0.0; 3];
+            let outlook = family.outlook(&fitted.state, ahead(3)).unwrap();
+            outlook.draw(&mut rng, &mut drawn);
+            drawn
+        };
+        let mut first = 0.0;
+        for path in 0..4_000 {
+            let drawn: Vec<f64> = (0..3).map(|step| paths.step(step)[path]).collect();
+            if drawn == own(&Naive, "{}", path) {
+                first += 1.0;
+            } else {
+                assert_eq!(drawn, own(&RandomWalk, r#"{"lookback":3}"#, path));
+            }
+        }
+        // Five standard errors of half of 4,000.
+        assert!(
+            (first - 2_000.0f64).abs() < 5.0 * 1_000f64.sqrt(),
+            "{first}"
+        );
+    }
+
+    #[test]
+    fn the_moments_are_those_of_the_mixture() {
+        let text = r#"{"members":["naive",{"model":"window_mean","params":{"window":2}}]}"#;
+        let fitted = Combination.fit(history(8), &params(text), None).unwrap();
+        let deviation = |member: &str| {
+            let text = format!(r#"{{"members":[{member}]}}"#);
+            Combination
+                .fit(history(8), &params(&text), None)
+                .unwrap()
+                .loss
+                .unwrap()
+        };
+        let naive = deviation("\"naive\"");
+        let mean = deviation(r#"{"model":"window_mean","params":{"window":2}}"#);
+        // Centers 9 and 7.25.
+        let apart = (9.0f64 - 7.25) / 2.0;
+        let spread = (0.5 * (naive * naive + mean * mean) + apart * apart).sqrt();
+        let streams = Streams::new(&Digest::new());
+        let paths = Combination
+            .simulate(&fitted.state, ahead(1), 40_000, &streams)
+            .unwrap();
+        check_moments(&paths, &[8.125], &[spread]);
+    }
+
+    #[test]
+    fn a_member_that_fails_fails_all_unless_that_is_allowed() {
+        // Seven windows do not fit into eight values of which each needs one after it.
+        let text = r#"{"members":["naive",{"model":"window_mean","params":{"window":30}}]}"#;
+        assert_eq!(
+            Combination
+                .fit(history(8), &params(text), None)
+                .unwrap_err(),
+            FitError::TooShort {
+                needed: 31,
+                found: 8
+            }
+        );
+        let allowed = text.replace("{\"members\"", "{\"most_failures\":1,\"members\"");
+        let fitted = Combination
+            .fit(history(8), &params(&allowed), None)
+            .unwrap();
+        assert!(
+            fitted.state.as_str().contains("too_short"),
+            "{:?}",
+            fitted.state
+        );
+        let points = Combination
+            .outlook(&fitted.state, ahead(1))
+            .unwrap()
+            .point();
+        assert_eq!(points, [9.0]);
+        let all = text.replace("{\"members\"", "{\"most_failures\":2,\"members\"");
+        let error = Combination.validate(&params(&all)).unwrap_err();
+        assert_eq!(error.class(), "parameter");
+    }
+
+    #[test]
+    fn the_season_and_the_errors_are_handed_down_unless_a_member_has_its_own() {
+        let text = r#"{"season_length":3,"errors":"bootstrap","members":["seasonal_naive",
+            {"model":"seasonal_naive","params":{"season_length":2,"errors":"gaussian"}}]}"#;
+        let members = <Combination as Family>::members(&params(text)).unwrap();
+        let given: Vec<String> = members
+            .iter()
+            .map(|member| serde_json::to_string(member.params.values()).unwrap())
+            .collect();
+        assert_eq!(
+            given,
+            [
+                r#"{"errors":"bootstrap","season_length":3}"#,
+                r#"{"errors":"gaussian","season_length":2}"#
+            ]
+        );
+        assert_eq!(Combination::minimum(&params(text)), Ok(4));
+    }
+
+    #[test]
+    fn the_state_of_a_member_is_part_of_the_state_as_it_is() {
+        let text = r#"{"members":["naive"]}"#;
+        let fitted = Combination.fit(history(8), &params(text), None).unwrap();
+        let naive = Naive.fit(history(8), &Params::default(), None).unwrap();
+        assert!(fitted.state.as_str().contains(naive.state.as_str()));
+        let damaged = fitted
+            .state
+            .as_str()
+            .replace(":\"naive\",\"format\"", ":\"nave\",\"format\"");
+        let state = State::from_text(damaged).unwrap();
+        let error = Combination.condition(&state, history(0)).unwrap_err();
+        assert_eq!(error.class(), "state_corrupt");
+    }
+
+    #[test]
+    fn members_are_refused_by_name() {
+        let refused = |text: &str| {
+            let error = Combination.validate(&params(text)).unwrap_err();
+            assert_eq!(error.class(), "parameter", "{error}");
+            error.to_string()
+        };
+        let error = refused(r#"{"members":["naiv"]}"#);
+        assert!(error.contains("did you mean `naive`"), "{error}");
+        let error = refused(r#"{"members":[{"model":"window_mean","params":{"windw":3}}]}"#);
+        assert!(
+            error.contains("window_mean") && error.contains("did you mean `window`"),
+            "{error}"
+        );
+        refused(r#"{"members":[{"model":"naive","parameters":{}}]}"#);
+        refused(r#"{"members":[]}"#);
+        refused(r#"{"members":"naive"}"#);
+        refused(r#"{"members":["naive"],"combine":"mode"}"#);
+    }
+
+    #[test]
+    fn members_of_members_have_no_members() {
+        let one = r#"{"members":[{"model":"mstl","params":{"model":"naive"}}]}"#;
+        Combination.validate(&params(one)).unwrap();
+        let inner = r#"{"model":"combination","params":{"members":["naive"]}}"#;
+        let two = format!(r#"{{"members":[{{"model":"mstl","params":{{"model":{inner}}}}}]}}"#);
+        let error = Combination.validate(&params(&two)).unwrap_err();
+        assert!(error.to_string().contains("too deep"), "{error}");
+
+        // Nor does a state hold them.
+        let nest = |inner: &State| {
+            let inner = inner.as_str();
+            let member = format!(r#"{{"name":"combination","state":{inner}}}"#);
+            let body = format!(r#"{{"combine":"mean","members":[{member}],"failed":[]}}"#);
+            let text = format!(
+                r#"{{"model":"combination","format":1,"body":{{"newest_date":"1970-01-11","fitted":{body}}}}}"#
+            );
+            State::from_text(text).unwrap()
+        };
+        let naive = params(r#"{"members":["naive"]}"#);
+        let first = Combination.fit(history(8), &naive, None).unwrap().state;
+        let second = nest(&first);
+        Combination.condition(&second, history(0)).unwrap();
+        let error = Combination
+            .condition(&nest(&second), history(0))
+            .unwrap_err();
+        assert!(error.to_string().contains("too deep"), "{error}");
     }
 }

@@ -148,7 +148,7 @@ pub struct Entry {
 
 /// The models that come with almanac, simplest first.
 pub fn catalog() -> &'static [Entry] {
-    static CATALOG: [Entry; 5] = [
+    static CATALOG: [Entry; 6] = [
         Entry {
             key: "naive",
             family: &naive::Naive,
@@ -178,6 +178,12 @@ pub fn catalog() -> &'static [Entry] {
             family: &linear_regression::LinearRegression,
             params: "{}",
             summary: "least squares on lags 1, 7 and 14, means over 7 and 30 steps, and covariates",
+        },
+        Entry {
+            key: "seasonal_autoregression",
+            family: &seasonal_autoregression::SeasonalAutoregression,
+            params: "{}",
+            summary: "autoregression on the newest values and those around each season ago",
         },
     ];
     &CATALOG

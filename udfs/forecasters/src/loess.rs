@@ -79,6 +79,16 @@ impl Loess {
         }
     }
 
+    /// The mean effect of a value on the curve at its own position, where it is evaluated.
+    pub(crate) fn leverage(&self) -> f64 {
+        let beyond = (self.positions - self.length) / 2;
+        let own = self.knots.iter().filter_map(|knot| {
+            let at = knot.position.checked_sub(beyond + knot.first)?;
+            knot.effects.get(at).copied()
+        });
+        mean(&own.collect::<Vec<f64>>())
+    }
+
     /// Writes the curve through `values`, each of which counts as much as its weight, where there
     /// are weights.
     pub(crate) fn smooth(&self, values: &[f64], weights: Option<&[f64]>, curve: &mut [f64]) {
@@ -262,6 +272,20 @@ mod tests {
         let curve = smooth(&[5.0, 1.0, 2.0, 9.0, 7.0], span, 0, None);
         let expected = (side * 1.0 + 2.0 + side * 9.0) / (1.0 + 2.0 * side);
         assert!((curve[2] - expected).abs() < 1e-14);
+    }
+
+    #[test]
+    fn the_leverage_is_that_of_the_window() {
+        let span = |window: usize| Span {
+            window,
+            degree: Degree::Constant,
+            jump: 1,
+        };
+        // Far wider than the values, the curve is their mean.
+        let leverage = Loess::new(10, span(100_000), 1).leverage();
+        assert!((leverage - 0.1).abs() < 1e-6, "{leverage}");
+        // As narrow as can be, the curve is the values.
+        assert_eq!(Loess::new(10, span(1), 0).leverage(), 1.0);
     }
 
     #[test]

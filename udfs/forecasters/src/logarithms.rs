@@ -39,6 +39,15 @@ impl Transform {
         }
     }
 
+    /// What a model of this form was fitted with.
+    pub(crate) fn kept(logarithms: bool) -> Transform {
+        if logarithms {
+            Transform::Logarithms
+        } else {
+            Transform::None
+        }
+    }
+
     /// Whether these values are to be replaced by their logarithms. Equal values are not, unless
     /// asked for: the exponential of a logarithm is not exactly the value.
     pub(crate) fn takes(self, dates: &[Day], values: &[f64]) -> Result<bool, FitError> {

@@ -13,11 +13,16 @@
 //! out; without any, this is the model of the rest alone.
 //!
 //! The decomposition looks at both sides of every observation, so the predictions within the
-//! history, and the loss, flatter the model.
+//! history, and the loss, flatter the model. The seasons take a share of every error with them, the
+//! mean leverage L of their smoothers; the paths of the rest, drawn with errors that are too small,
+//! are therefore stretched by 1 / sqrt(1 - L), by no more than 2.
 //!
-//! New observations go to the model of the rest without the seasons. The error of its prediction
-//! then moves the value of each season at this phase by a fixed share of itself, as in seasonal
-//! exponential smoothing.
+//! A season with fewer cycles than its window holds is smoothed by weighted means instead of lines,
+//! which would run away with the last cycle.
+//!
+//! New observations go to the model of the rest without the seasons. A fifth of the error of its
+//! prediction then moves the value of each season at this phase, as in seasonal exponential
+//! smoothing.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -26,12 +31,17 @@ use crate::{
     Parameter, Params,
     errors::{FitError, StateError},
     family::{Family, Learned, Start},
-    math::{exp, ln},
+    fitted::finite,
+    loess::{Degree, Loess},
+    logarithms::{self, Exponential, Transform},
+    math::ln,
     members::{Earlier, Held, Legacy, Member},
     noise,
     outlook::Outlook,
-    rng::Rng,
-    series::{Ahead, Observations, Series},
+    paths::Paths,
+    rng::{Rng, Streams},
+    seasons::{self, MOST_SEASONS, SEASON_LENGTH, SEASON_LENGTHS},
+    series::{Ahead, Series},
     state::corrupt,
     stl::{Settings, decompose_all},
     window::Window,
@@ -47,75 +57,58 @@ pub(crate) struct Body {
     logarithms: bool,
     /// The newest cycle of each season, the phase of the next observation first.
     seasons: Vec<Window>,
-    /// The share of an error that moves each season.
-    gain: f64,
+    /// What the paths of the rest are stretched by, away from their middle.
+    stretch: f64,
     member: Held,
 }
 
-/// Whether logarithms are modelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Transform {
-    None,
-    Logarithms,
-    /// Logarithms where every value is positive.
-    Automatic,
-}
+/// The most passes of robustness weights.
+const MOST_OUTER_LOOPS: usize = 50;
+/// Curves are evaluated so many times per window, as the authors of STL recommend.
+const JUMPS: usize = 10;
+/// How often every season is estimated anew.
+const ROUNDS: usize = 2;
+/// The share of a prediction's error that moves each season.
+const GAIN: f64 = 0.2;
+/// The most that paths are stretched.
+const MOST_STRETCH: f64 = 2.0;
 
-/// The most seasons of a series.
-const MOST_SEASONS: usize = 8;
-
-/// What the parameters ask for.
-struct Wanted {
-    /// Season lengths, increasing, each at least 2.
-    season_lengths: Vec<usize>,
-    /// Seasonal windows, for as many seasons as there are.
+/// How seasons are estimated.
+struct Smoothing {
     windows: Vec<usize>,
-    transform: Transform,
-    gain: f64,
     outer_loops: usize,
 }
 
-impl Wanted {
-    fn read(params: &Params) -> Result<Wanted, FitError> {
-        let mut season_lengths = params.list_usize_or("season_lengths", &[])?;
-        let season_length = params.usize_or("season_length", 1)?;
-        if season_length == 0 {
-            return Err(params.out_of_range("season_length", "at least 1"));
-        }
-        if season_lengths.contains(&0) || season_lengths.len() > MOST_SEASONS {
-            let needed = format!("at most {MOST_SEASONS} numbers, each at least 1");
-            return Err(params.out_of_range("season_lengths", &needed));
-        }
-        if season_lengths.is_empty() {
-            season_lengths.push(season_length);
-            if STEPS_IN_A_DAY.contains(&season_length) {
-                season_lengths.push(7 * season_length);
-            }
-        }
-        season_lengths.retain(|length| *length > 1);
-        season_lengths.sort_unstable();
-        season_lengths.dedup();
+impl Smoothing {
+    fn read(params: &Params) -> Result<Smoothing, FitError> {
         let windows = params.list_usize_or("windows", &[])?;
         if windows.iter().any(|window| *window < 3) || windows.len() > MOST_SEASONS {
-            return Err(params.out_of_range("windows", "a window of at least 3 seasons for each"));
+            let needed = "a number from 3 for each season, shortest first";
+            return Err(params.out_of_range("windows", needed));
         }
-        Ok(Wanted {
-            season_lengths,
+        let outer_loops = params.usize_or("outer_loops", 0)?;
+        if outer_loops > MOST_OUTER_LOOPS {
+            let needed = format!("at most {MOST_OUTER_LOOPS}");
+            return Err(params.out_of_range("outer_loops", &needed));
+        }
+        Ok(Smoothing {
             windows,
-            transform: match params.str_or("transform", "auto")? {
-                "none" => Transform::None,
-                "log" => Transform::Logarithms,
-                "auto" => Transform::Automatic,
-                _ => return Err(params.out_of_range("transform", "none, log or auto")),
-            },
-            gain: params.f64_or("gain", 0.1)?,
-            outer_loops: params.usize_or("outer_loops", 0)?,
+            outer_loops,
         })
     }
-}
 
-/// Steps of 60, 30, 20, 15, 10, 5 and 1 minutes.
-const STEPS_IN_A_DAY: [usize; 7] = [24, 48, 72, 96, 144, 288, 1440];
+    /// The settings of the season at this place among those of a series.
+    fn of(&self, place: usize, season_length: usize, length: usize) -> Settings {
+        let default = 11 + 4 * place;
+        let window = self.windows.get(place).copied().unwrap_or(default);
+        let mut settings = Settings::recommended(season_length, window, JUMPS);
+        if length / season_length < window {
+            settings.season.degree = Degree::Constant;
+        }
+        settings.outer_loops = self.outer_loops;
+        settings
+    }
+}
 
 impl Family for Mstl {
     type Body = Body;
@@ -123,16 +116,8 @@ impl Family for Mstl {
     const FORMAT: u32 = 1;
     const SUMMARY: &'static str = "several seasons taken out, the rest forecast by another model";
     const PARAMETERS: &'static [Parameter] = &[
-        Parameter {
-            name: "season_lengths",
-            default: "[]",
-            help: "steps in each season; [] stands for season_length, and a week if that is a day",
-        },
-        Parameter {
-            name: "season_length",
-            default: "1",
-            help: "steps in the season where there is only one",
-        },
+        SEASON_LENGTHS,
+        SEASON_LENGTH,
         Parameter {
             name: "model",
             default: "\"auto_ets\"",
@@ -141,23 +126,14 @@ impl Family for Mstl {
         Parameter {
             name: "windows",
             default: "[]",
-            help: "",
-        },
-        Parameter {
-            name: "transform",
-            default: "\"auto\"",
-            help: "",
-        },
-        Parameter {
-            name: "gain",
-            default: "0.1",
-            help: "",
+            help: "cycles smoothed together, for each season; [] is 11, 15, 19, ...",
         },
         Parameter {
             name: "outer_loops",
             default: "0",
-            help: "",
+            help: "how often values far off are given less weight, up to 50",
         },
+        logarithms::TRANSFORM,
         noise::ERRORS,
     ];
 
@@ -170,7 +146,9 @@ impl Family for Mstl {
 
     fn minimum(params: &Params) -> Result<usize, FitError> {
         noise::Kind::read(params)?;
-        Wanted::read(params)?;
+        seasons::lengths(params)?;
+        Smoothing::read(params)?;
+        Transform::read(params)?;
         Mstl::members(params)?
             .iter()
             .map(Member::minimum)
@@ -182,76 +160,40 @@ impl Family for Mstl {
         params: &Params,
         start: Start<'_, Body>,
     ) -> Result<Learned<Body>, FitError> {
-        let wanted = Wanted::read(params)?;
-        let [member] = Mstl::members(params)?.try_into().ok().expect("one member");
-        let length = history.len();
-        let constant = history
-            .values
-            .iter()
-            .all(|value| *value == history.values[0]);
-        let positive = history.values.iter().all(|value| *value > 0.0);
-        let logarithms = match wanted.transform {
-            Transform::None => false,
-            Transform::Logarithms => true,
-            Transform::Automatic => positive && !constant,
+        let [member] = Mstl::members(params)?
+            .try_into()
+            .ok()
+            .expect("there is one member");
+        let transform = match start {
+            Start::Keep(body) => Transform::kept(body.logarithms),
+            Start::Cold | Start::Near(_) => Transform::read(params)?,
         };
-        let mut rest = Observations {
-            dates: history.dates.to_vec(),
-            values: history.values.to_vec(),
-            regressors: history.regressors.to_vec(),
-        };
+        let logarithms = transform.takes(history.dates, history.values)?;
+        let mut rest = history.part(0..history.len());
         if logarithms {
             rest.values.iter_mut().for_each(|value| *value = ln(*value));
         }
-        let settings: Vec<Settings> = wanted
-            .season_lengths
-            .iter()
-            .filter(|season| !constant && season.saturating_mul(2) <= length)
-            .enumerate()
-            .map(|(index, season)| {
-                let window = wanted.windows.get(index).copied().unwrap_or(11 + 4 * index);
-                let mut s = Settings::recommended(*season, window, 10);
-                s.outer_loops = wanted.outer_loops;
-                s
-            })
-            .collect();
-        let mut season = vec![0.0; length];
-        let mut seasons = vec![];
-        if !settings.is_empty() {
-            let found = decompose_all(&rest.values, &settings, 2);
-            for (component, settings) in found.seasons.iter().zip(&settings) {
-                season
-                    .iter_mut()
-                    .zip(component)
-                    .for_each(|(sum, own)| *sum += own);
-                seasons.push(Window::of(component, settings.period));
-            }
-            rest.values
-                .iter_mut()
-                .zip(&season)
-                .for_each(|(rest, season)| *rest -= season);
-        }
+        let (season, seasons, stretch) = take_out(&mut rest.values, params)?;
         let mut earlier = start
             .body()
             .map(|body| Earlier::of(std::slice::from_ref(&body.member)))
             .transpose()?;
         let state = earlier.as_mut().and_then(|earlier| earlier.take(&member));
-        let from = state
-            .as_ref()
-            .map_or(Start::Cold, |state| start.with(state));
-        let fitted = member.fit(rest.series(), from)?;
-        let back = |value: f64| if logarithms { exp(value) } else { value };
+        let from = state.as_ref().map(|state| start.with(state));
+        let fitted = member.fit(rest.series(), from.unwrap_or(Start::Cold))?;
+        let mut predictions = fitted.predictions;
+        for (prediction, season) in predictions.iter_mut().zip(season) {
+            *prediction += season;
+            if logarithms {
+                *prediction = logarithms::back(*prediction);
+            }
+        }
         Ok(Learned {
-            predictions: fitted
-                .predictions
-                .iter()
-                .zip(&season)
-                .map(|(rest, season)| back(rest + season))
-                .collect(),
+            predictions,
             body: Body {
                 logarithms,
                 seasons,
-                gain: wanted.gain,
+                stretch,
                 member: member.hold(&fitted.state),
             },
             aicc: None,
@@ -259,7 +201,7 @@ impl Family for Mstl {
     }
 
     fn check(body: &Body) -> Result<(), StateError> {
-        if !(0.0..=1.0).contains(&body.gain) || body.seasons.len() > MOST_SEASONS {
+        if !(1.0..=MOST_STRETCH).contains(&body.stretch) || body.seasons.len() > MOST_SEASONS {
             return Err(corrupt("no such seasons"));
         }
         for season in &body.seasons {
@@ -280,14 +222,7 @@ impl Family for Mstl {
         for index in 0..recent.len() {
             let mut rest = recent.part(index..index + 1);
             if body.logarithms {
-                if rest.values[0] <= 0.0 {
-                    return Err(StateError::Domain {
-                        date: rest.dates[0],
-                        value: rest.values[0],
-                        needed: "positive, as all values it was fitted on",
-                    });
-                }
-                rest.values[0] = ln(rest.values[0]);
+                rest.values[0] = logarithms::of_observation(rest.dates[0], rest.values[0])?;
             }
             let season: f64 = body.seasons.iter().map(|season| season.values()[0]).sum();
             rest.values[0] -= season;
@@ -295,16 +230,12 @@ impl Family for Mstl {
             running.advance(rest.series(), &mut |prediction| expected = prediction)?;
             let prediction = expected + season;
             predicted(if body.logarithms {
-                exp(prediction)
+                logarithms::back(prediction)
             } else {
                 prediction
             });
             let error = rest.values[0] - expected;
-            let moved = if error.is_nan() {
-                0.0
-            } else {
-                body.gain * error
-            };
+            let moved = if error.is_nan() { 0.0 } else { GAIN * error };
             for season in &mut body.seasons {
                 let value = season.values()[0] + moved;
                 if !value.is_finite() {
@@ -322,41 +253,279 @@ impl Family for Mstl {
             let at_step = |season: &Window| season.values()[step % season.values().len()];
             body.seasons.iter().map(at_step).sum()
         });
-        Ok(Box::new(Seasonal {
+        let rest = body.member.resume()?.outlook(ahead)?;
+        let seasonal = Seasonal {
+            middle: rest.point(),
+            rest,
             season: season.collect(),
-            rest: body.member.resume()?.outlook(ahead)?,
-            logarithms: body.logarithms,
-        }))
+            stretch: body.stretch,
+        };
+        Ok(if body.logarithms {
+            Box::new(Exponential(seasonal))
+        } else {
+            Box::new(seasonal)
+        })
     }
 }
 
 /// What the model of the rest expects, with the seasons.
 struct Seasonal {
     rest: Box<dyn Outlook>,
+    /// The point forecast of the rest.
+    middle: Vec<f64>,
     season: Vec<f64>,
-    logarithms: bool,
-}
-
-impl Seasonal {
-    fn add(&self, path: &mut [f64]) {
-        for (value, season) in path.iter_mut().zip(&self.season) {
-            *value += season;
-            if self.logarithms {
-                *value = exp(*value);
-            }
-        }
-    }
+    stretch: f64,
 }
 
 impl Outlook for Seasonal {
     fn point(&self) -> Vec<f64> {
-        let mut point = self.rest.point();
-        self.add(&mut point);
-        point
+        let parts = self.middle.iter().zip(&self.season);
+        parts.map(|(middle, season)| middle + season).collect()
     }
 
     fn draw(&self, rng: &mut Rng, path: &mut [f64]) {
         self.rest.draw(rng, path);
-        self.add(path);
+        let expected = self.middle.iter().zip(&self.season);
+        for (value, (middle, season)) in path.iter_mut().zip(expected) {
+            *value = middle + self.stretch * (*value - middle) + season;
+        }
+    }
+
+    fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {
+        let mut paths = self.rest.simulate(steps, count, streams);
+        for step in 0..steps {
+            let (middle, season) = (self.middle[step], self.season[step]);
+            for value in &mut paths.values[step * count..(step + 1) * count] {
+                *value = middle + self.stretch * (*value - middle) + season;
+            }
+        }
+        paths
+    }
+}
+
+/// Takes the seasons out of a series. Gives their sum at every observation, the newest cycle of
+/// each, and the factor for paths of what is left. Equal values have no seasons.
+fn take_out(values: &mut [f64], params: &Params) -> Result<(Vec<f64>, Vec<Window>, f64), FitError> {
+    let length = values.len();
+    let smoothing = Smoothing::read(params)?;
+    let equal = values.iter().all(|value| *value == values[0]);
+    let settings: Vec<Settings> = seasons::lengths(params)?
+        .into_iter()
+        .filter(|season| !equal && season.saturating_mul(2) <= length)
+        .enumerate()
+        .map(|(place, season)| smoothing.of(place, season, length))
+        .collect();
+    let mut sum = vec![0.0; length];
+    if settings.is_empty() {
+        return Ok((sum, vec![], 1.0));
+    }
+    let found = decompose_all(values, &settings, ROUNDS);
+    for season in &found.seasons {
+        for (sum, season) in sum.iter_mut().zip(season) {
+            *sum += season;
+        }
+    }
+    for (value, season) in values.iter_mut().zip(&sum) {
+        *value = finite("value without its seasons", *value - season)?;
+    }
+    let newest = found.seasons.iter().zip(&settings);
+    let newest = newest.map(|(season, settings)| Window::of(season, settings.period));
+    Ok((sum, newest.collect(), stretch(&settings, length)))
+}
+
+/// The factor for paths of the rest of a series of this length.
+fn stretch(settings: &[Settings], length: usize) -> f64 {
+    let leverage: f64 = settings
+        .iter()
+        .map(|settings| Loess::new(length / settings.period, settings.season, 0).leverage())
+        .sum();
+    1.0 / (1.0 - leverage).max(MOST_STRETCH.powi(-2)).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Digest, Forecaster, paths::check_moments};
+
+    /// Hours with a day, a week and a slow trend, and what a state of it is fitted with.
+    fn hours(length: usize, level: f64) -> (Vec<i32>, Vec<f64>) {
+        let day = [0.0, 2.0, 5.0, 1.0];
+        let week = [3.0, 0.0, 1.0, 2.0, 0.0, -2.0, -4.0];
+        let values = (0..length).map(|t| level + 0.01 * t as f64 + day[t % 4] + week[t / 4 % 7]);
+        ((0..length as i32).collect(), values.collect())
+    }
+
+    fn params(text: &str) -> Params {
+        Params::parse(text).unwrap()
+    }
+
+    fn ahead(steps: usize) -> Ahead<'static> {
+        Ahead {
+            steps,
+            dates: &[],
+            regressors: &[],
+        }
+    }
+
+    const TWO: &str = r#"{"season_lengths":[4,28],"model":"random_walk","transform":"none"}"#;
+
+    #[test]
+    fn two_seasons_and_a_trend_are_continued() {
+        let (dates, values) = hours(28 * 9, 100.0);
+        for text in [TWO, r#"{"season_lengths":[28,4],"model":"random_walk"}"#] {
+            let split = 28 * 8 + 5;
+            let history = Series {
+                dates: &dates[..split],
+                values: &values[..split],
+                regressors: &[],
+            };
+            let fitted = Mstl.fit(history, &params(text), None).unwrap();
+            let point = Mstl.outlook(&fitted.state, ahead(20)).unwrap().point();
+            for (point, value) in point.iter().zip(&values[split..]) {
+                assert!((point / value - 1.0).abs() < 0.003, "{point} {value}");
+            }
+            let fitted_well = fitted.predictions.iter().zip(&values).skip(40);
+            for (prediction, value) in fitted_well.take(150) {
+                assert!(
+                    (prediction / value - 1.0).abs() < 0.01,
+                    "{prediction} {value}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_season_that_does_not_fit_twice_is_left_out() {
+        let (dates, values) = hours(60, 100.0);
+        let given = TWO.replace("random_walk", "naive");
+        let seasons = |length: usize| {
+            let history = Series {
+                dates: &dates[..length],
+                values: &values[..length],
+                regressors: &[],
+            };
+            let learned = Mstl::learn(history, &params(&given), Start::Cold).unwrap();
+            let lengths = learned
+                .body
+                .seasons
+                .iter()
+                .map(|season| season.values().len());
+            lengths.collect::<Vec<_>>()
+        };
+        assert_eq!(seasons(56), [4, 28]);
+        assert_eq!(seasons(55), [4]);
+        assert_eq!(seasons(8), [4]);
+        assert_eq!(seasons(7), [0; 0]);
+    }
+
+    #[test]
+    fn an_error_moves_every_season_by_a_fifth_of_it() {
+        let mut body = Body {
+            logarithms: false,
+            seasons: vec![
+                Window::of(&[1.0, -1.0], 2),
+                Window::of(&[2.0, 0.0, -2.0], 3),
+            ],
+            stretch: 1.0,
+            member: naive_at(10.0),
+        };
+        let recent = Series {
+            dates: &[101, 102],
+            values: &[14.0, 8.0],
+            regressors: &[],
+        };
+        let mut predictions = vec![];
+        Mstl::advance(&mut body, recent, &mut |prediction| {
+            predictions.push(prediction)
+        })
+        .unwrap();
+        // 10 + 1 + 2, off by 1; then 14 - 3 = 11, 11 - 1 + 0, off by -2.
+        assert_eq!(predictions, [13.0, 10.0]);
+        let near = |season: &Window, expected: &[f64]| {
+            for (found, expected) in season.values().iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-15, "{found} {expected}");
+            }
+        };
+        near(&body.seasons[0], &[1.2, -1.4]);
+        near(&body.seasons[1], &[-2.0, 2.2, -0.4]);
+        // The rest is 8 + 1 = 9 now, and the seasons go on with 1.2 - 2, -1.4 + 2.2 and 1.2 - 0.4.
+        let point = Mstl::expect(body, ahead(3)).unwrap().point();
+        for (found, expected) in point.iter().zip([8.2, 9.8, 9.8]) {
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
+    }
+
+    /// A naive member at this value.
+    fn naive_at(value: f64) -> Held {
+        let history = Series {
+            dates: &[99, 100],
+            values: &[value - 1.0, value],
+            regressors: &[],
+        };
+        let member = <Mstl as Family>::members(&params(r#"{"model":"naive"}"#))
+            .unwrap()
+            .remove(0);
+        let fitted = member.fit(history, Start::Cold).unwrap();
+        member.hold(&fitted.state)
+    }
+
+    #[test]
+    fn paths_are_those_of_the_rest_stretched_and_with_the_seasons() {
+        let body = |logarithms: bool| Body {
+            logarithms,
+            seasons: vec![Window::of(&[1.0, -1.0], 2)],
+            stretch: 1.5,
+            member: naive_at(2.0),
+        };
+        let streams = Streams::new(&Digest::new());
+        let outlook = Mstl::expect(body(false), ahead(3)).unwrap();
+        assert_eq!(outlook.point(), [3.0, 1.0, 3.0]);
+        // The one error there was is 1.
+        let deviations = [1.0, 2.0, 3.0].map(|steps: f64| 1.5 * steps.sqrt());
+        let paths = outlook.simulate(3, 40_000, &streams);
+        check_moments(&paths, &[3.0, 1.0, 3.0], &deviations);
+        let mut alone = [0.0; 3];
+        outlook.draw(&mut streams.path(7), &mut alone);
+        let exponential = Mstl::expect(body(true), ahead(3)).unwrap();
+        let exponentials = exponential.simulate(3, 7, &streams);
+        for step in 0..3 {
+            assert_eq!(alone[step], paths.step(step)[6]);
+            assert_eq!(logarithms::back(alone[step]), exponentials.step(step)[6]);
+        }
+        assert_eq!(exponential.point()[0], logarithms::back(3.0));
+    }
+
+    #[test]
+    fn the_model_of_the_rest_is_not_given_the_season() {
+        let members = |text: &str| {
+            <Mstl as Family>::members(&params(text))
+                .unwrap()
+                .remove(0)
+                .params
+        };
+        let handed = members(r#"{"season_length":12,"model":"seasonal_autoregression"}"#);
+        assert_eq!(handed.usize_or("season_length", 0), Ok(1));
+        let own = r#"{"model":{"model":"seasonal_autoregression","params":{"season_length":4}}}"#;
+        assert_eq!(members(own).usize_or("season_length", 0), Ok(4));
+    }
+
+    #[test]
+    fn a_refit_keeps_the_logarithms_and_starts_from_the_member() {
+        let (dates, values) = hours(28 * 6, 20.0);
+        let part = |length: usize| Series {
+            dates: &dates[..length],
+            values: &values[..length],
+            regressors: &[],
+        };
+        let log = params(r#"{"season_lengths":[4,28],"model":"random_walk","transform":"log"}"#);
+        let fitted = Mstl.fit(part(150), &log, None).unwrap();
+        let again = Mstl.refit(part(168), &params(TWO), &fitted.state).unwrap();
+        let anew = Mstl.fit(part(168), &log, None).unwrap();
+        assert_eq!(again.state, anew.state);
+        assert!(again.state.as_str().contains("\"logarithms\":true"));
+        let near = Mstl
+            .fit(part(168), &params(TWO), Some(&fitted.state))
+            .unwrap();
+        assert!(near.state.as_str().contains("\"logarithms\":false"));
     }
 }

@@ -106,16 +106,14 @@ impl Family for SeasonalAutoregression {
             _ => None,
         };
         let transform = match kept {
-            Some(body) if !body.logarithms => Transform::None,
-            Some(_) => Transform::Logarithms,
+            Some(body) => Transform::kept(body.logarithms),
             None => Transform::read(params)?,
         };
         let logarithms = transform.takes(history.dates, history.values)?;
-        let values: Vec<f64> = if logarithms {
-            history.values.iter().map(|value| ln(*value)).collect()
-        } else {
-            history.values.to_vec()
-        };
+        let mut values = history.values.to_vec();
+        if logarithms {
+            values.iter_mut().for_each(|value| *value = ln(*value));
+        }
         let (difference, lags) = match kept {
             Some(body) => (body.difference, body.lags.clone()),
             None => Difference::read(params)?.form(length, &seasons::lengths(params)?),
@@ -467,4 +465,180 @@ fn power_of_two_above(values: &[f64]) -> f64 {
     }
     let exponent = (largest.to_bits() >> 52) as i64 - 1022;
     f64::from_bits((exponent.clamp(-1000, 1000) + 1023) as u64 * (1 << 52))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Digest, Forecaster, Rng, Streams, paths::check_moments};
+
+    fn params(text: &str) -> Params {
+        Params::parse(text).unwrap()
+    }
+
+    fn ahead(steps: usize) -> Ahead<'static> {
+        Ahead {
+            steps,
+            dates: &[],
+            regressors: &[],
+        }
+    }
+
+    /// Values that follow an autoregression around 50, errors of deviation 0.5.
+    fn follow(lags: &[usize], weights: &[f64], length: usize) -> (Vec<i32>, Vec<f64>) {
+        let mut rng: Rng = Streams::new(&Digest::new()).path(3);
+        let longest = lags[lags.len() - 1];
+        let mut values: Vec<f64> = (0..longest).map(|_| rng.normal()).collect();
+        for _ in 0..length {
+            extend(&mut values, lags, weights, 1);
+            *values.last_mut().unwrap() += 0.5 * rng.normal();
+        }
+        let values = values.split_off(longest);
+        (
+            (0..length as i32).collect(),
+            values.iter().map(|value| 50.0 + value).collect(),
+        )
+    }
+
+    #[test]
+    fn the_weights_that_made_the_values_are_found() {
+        let (dates, values) = follow(&[1, 2, 12], &[0.6, -0.3, 0.5], 4_000);
+        let history = Series {
+            dates: &dates,
+            values: &values,
+            regressors: &[],
+        };
+        let given = params(r#"{"season_length":12,"transform":"none"}"#);
+        let learned = SeasonalAutoregression::learn(history, &given, Start::Cold).unwrap();
+        let body = learned.body;
+        assert_eq!(body.lags, [1, 2, 3, 10, 11, 12, 13, 14]);
+        let expected = [0.6, -0.3, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0];
+        for (found, expected) in body.weights.iter().zip(expected) {
+            // The standard error of a weight is below 0.02.
+            assert!((found - expected).abs() < 0.06, "{:?}", body.weights);
+        }
+        assert!((body.noise.deviation() / 0.5 - 1.0).abs() < 0.05);
+    }
+
+    fn body(difference: usize) -> Body {
+        Body {
+            logarithms: false,
+            center: if difference == 0 { 10.0 } else { 0.0 },
+            difference,
+            lags: vec![1, 2],
+            weights: vec![0.5, 0.25],
+            window: Window::of(&[7.0, 8.0, 12.0, 14.0], 2 + difference),
+            noise: Noise::gaussian(1.0),
+        }
+    }
+
+    #[test]
+    fn forecasts_worked_by_hand() {
+        // Around 10: 0.5 x 4 + 0.25 x 2 = 2.5; 0.5 x 2.5 + 0.25 x 4 = 2.25.
+        let outlook = SeasonalAutoregression::expect(body(0), ahead(2)).unwrap();
+        assert_eq!(outlook.point(), [12.5, 12.25]);
+        let deviation = (1.0f64 + 0.25).sqrt();
+        let streams = Streams::new(&Digest::new());
+        let paths = outlook.simulate(2, 40_000, &streams);
+        check_moments(&paths, &[12.5, 12.25], &[1.0, deviation]);
+        // Differences over two steps are 12 - 7 and 14 - 8: 12 + 0.5 x 6 + 0.25 x 5 = 16.25; then
+        // 14 + 0.5 x 4.25 + 0.25 x 6 = 17.625.
+        let outlook = SeasonalAutoregression::expect(body(2), ahead(2)).unwrap();
+        assert_eq!(outlook.point(), [16.25, 17.625]);
+    }
+
+    #[test]
+    fn conditioning_predicts_what_the_outlook_expects() {
+        for difference in [0, 2] {
+            let mut body = body(difference);
+            let expected = SeasonalAutoregression::expect(body.clone(), ahead(9))
+                .unwrap()
+                .point();
+            let recent = Series {
+                dates: &[1, 2, 3, 4, 5, 6, 7, 8, 9],
+                values: &expected,
+                regressors: &[],
+            };
+            let mut at = 0;
+            SeasonalAutoregression::advance(&mut body, recent, &mut |prediction| {
+                assert!((prediction - expected[at]).abs() < 1e-12);
+                at += 1;
+            })
+            .unwrap();
+        }
+    }
+
+    #[test]
+    fn conditioning_equals_fitting_on_everything_with_the_same_weights() {
+        let (dates, values) = follow(&[1, 12], &[0.4, 0.5], 300);
+        let given = params(r#"{"season_length":12,"difference":"shortest"}"#);
+        let part = |from: usize, to: usize| Series {
+            dates: &dates[from..to],
+            values: &values[from..to],
+            regressors: &[],
+        };
+        let mut whole = SeasonalAutoregression::learn(part(0, 300), &given, Start::Cold).unwrap();
+        let mut filtered = whole.body.clone();
+        filtered.window = Window::of(
+            &values[..26]
+                .iter()
+                .map(|value| ln(*value))
+                .collect::<Vec<_>>(),
+            26,
+        );
+        let mut predictions = vec![f64::NAN; 26];
+        SeasonalAutoregression::advance(&mut filtered, part(26, 300), &mut |prediction| {
+            predictions.push(prediction)
+        })
+        .unwrap();
+        assert_eq!(filtered, whole.body);
+        whole.predictions.drain(..26);
+        for (found, expected) in predictions[26..].iter().zip(&whole.predictions) {
+            assert!((found / expected - 1.0).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn lags_are_left_out_until_there_are_enough_equations() {
+        let all = [1, 2, 3, 22, 23, 24, 25, 26, 166, 167, 168, 169, 170];
+        assert_eq!(lags(226, &[24, 168]), all);
+        assert_eq!(lags(225, &[24, 168]), all[..8]);
+        assert_eq!(lags(62, &[24, 168]), all[..8]);
+        assert_eq!(lags(61, &[24, 168]), [1, 2, 3]);
+        assert_eq!(lags(18, &[24]), [1, 2]);
+        assert_eq!(lags(2, &[24]), [1]);
+        assert_eq!(lags(300, &[2]), [1, 2, 3, 4]);
+        assert_eq!(lags(1_000_000, &[500_000]), [1, 2, 3]);
+    }
+
+    #[test]
+    fn weights_that_would_explode_are_made_smaller() {
+        for (lags, weights) in [
+            (vec![1], vec![1.2]),
+            (vec![1, 2], vec![0.0, -1.3]),
+            (vec![1, 12], vec![0.8, 0.7]),
+            (vec![1, 12], vec![0.2, 40.0]),
+        ] {
+            let rate = growth(&lags, &bounded(&lags, weights));
+            assert!((0.99..1.0032).contains(&rate), "{lags:?} {rate}");
+        }
+        assert_eq!(bounded(&[1, 12], vec![0.5, 0.5]), [0.5, 0.5]);
+    }
+
+    #[test]
+    fn a_refit_keeps_the_form() {
+        let (dates, values) = follow(&[1, 12], &[0.4, 0.5], 300);
+        let part = |length: usize| Series {
+            dates: &dates[..length],
+            values: &values[..length],
+            regressors: &[],
+        };
+        let form = params(r#"{"season_length":12,"transform":"none","difference":"longest"}"#);
+        let fitted = SeasonalAutoregression.fit(part(300), &form, None).unwrap();
+        let again = SeasonalAutoregression
+            .refit(part(200), &params("{}"), &fitted.state)
+            .unwrap();
+        let anew = SeasonalAutoregression.fit(part(200), &form, None).unwrap();
+        assert_eq!(again.state, anew.state);
+    }
 }
