@@ -36,10 +36,12 @@ mod noise;
 mod optimize;
 mod outlook;
 mod random_walk;
+mod seasonal;
 mod seasonal_autoregression;
 mod seasonal_naive;
 mod seasons;
 mod stl;
+mod theta;
 mod window;
 mod window_mean;
 mod ziggurat;
@@ -148,7 +150,7 @@ pub struct Entry {
 
 /// The models that come with almanac, simplest first.
 pub fn catalog() -> &'static [Entry] {
-    static CATALOG: [Entry; 6] = [
+    static CATALOG: [Entry; 11] = [
         Entry {
             key: "naive",
             family: &naive::Naive,
@@ -185,13 +187,43 @@ pub fn catalog() -> &'static [Entry] {
             params: "{}",
             summary: "autoregression on the newest values and those around each season ago",
         },
+        Entry {
+            key: "theta",
+            family: &theta::Theta,
+            params: r#"{"form":"standard"}"#,
+            summary: "theta method: exponential smoothing with half the slope of a straight line",
+        },
+        Entry {
+            key: "optimized_theta",
+            family: &theta::Theta,
+            params: r#"{"form":"optimized"}"#,
+            summary: "theta method with an estimated share of the slope of a straight line",
+        },
+        Entry {
+            key: "dynamic_theta",
+            family: &theta::Theta,
+            params: r#"{"form":"dynamic"}"#,
+            summary: "theta method whose straight line is updated with every observation",
+        },
+        Entry {
+            key: "dot",
+            family: &theta::Theta,
+            params: r#"{"form":"dynamic_optimized"}"#,
+            summary: "dynamic theta method with an estimated share of the slope",
+        },
+        Entry {
+            key: "auto_theta",
+            family: &theta::Theta,
+            params: r#"{"form":"auto"}"#,
+            summary: "the better of the theta methods that estimate their share of the slope",
+        },
     ];
     &CATALOG
 }
 
 /// Every family, those outside the catalog included.
 pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
-    static FAMILIES: [&dyn Forecaster; 9] = [
+    static FAMILIES: [&dyn Forecaster; 10] = [
         &naive::Naive,
         &random_walk::RandomWalk,
         &seasonal_naive::SeasonalNaive,
@@ -200,6 +232,7 @@ pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
         &combination::Combination,
         &mstl::Mstl,
         &seasonal_autoregression::SeasonalAutoregression,
+        &theta::Theta,
         &drill::Drill,
     ];
     FAMILIES.into_iter()
