@@ -10,10 +10,12 @@
 //! Lichtendahl and Winkler (2020), same volume: why combinations are hard to beat.
 //!
 //! Paths come from the members in equal shares: the first random number of a path picks the member
-//! that draws it. This mixture is as wide as its members plus their disagreement (Lichtendahl,
-//! Grushka-Cockayne and Winkler 2013, *Is It Better to Average Probabilities or Quantiles?*). Its
-//! middle is close to the point forecast but not the same: paths are left as their members drew
-//! them, so that members that cannot fall below zero still cannot.
+//! that draws it. A mixture is as wide as its members plus their disagreement, and for members that
+//! are good on their own that is too wide; averaging their quantiles leaves the disagreement out
+//! (Lichtendahl, Grushka-Cockayne and Winkler 2013, *Is It Better to Average Probabilities or
+//! Quantiles?*, Management Science 59). Paths are therefore moved half of the way from the point
+//! forecast of their member to the combined one, step by step. That can take a path below zero
+//! which its member would not have.
 //!
 //! Every member has to be fitted, unless `most_failures` allows for some that are not; those are
 //! named in the state with the reason, and the others are combined. The prediction of an
@@ -101,6 +103,10 @@ impl Middle {
         (0..steps).map(middle).collect()
     }
 }
+
+/// The share of the way from a member's point forecast to the combined one by which its paths are
+/// moved.
+const MOVE: f64 = 0.5;
 
 const MEMBERS: &str = r#"["auto_ets","auto_ces","dot"]"#;
 
@@ -243,7 +249,15 @@ impl Family for Combination {
         let members = members.collect::<Result<Vec<_>, _>>()?;
         let points: Vec<Vec<f64>> = members.iter().map(|member| member.point()).collect();
         let point = body.combine.of_each(ahead.steps, &points);
-        Ok(Box::new(Mixture { members, point }))
+        let moves = points.iter().map(|own| {
+            let distance = point.iter().zip(own).map(|(point, own)| point - own);
+            distance.map(|distance| MOVE * distance).collect()
+        });
+        Ok(Box::new(Mixture {
+            moves: moves.collect(),
+            members,
+            point,
+        }))
     }
 }
 
@@ -252,6 +266,8 @@ struct Mixture {
     members: Vec<Box<dyn Outlook>>,
     /// The combined point forecast.
     point: Vec<f64>,
+    /// What is added to the paths of each member.
+    moves: Vec<Vec<f64>>,
 }
 
 impl Outlook for Mixture {
@@ -262,6 +278,9 @@ impl Outlook for Mixture {
     fn draw(&self, rng: &mut Rng, path: &mut [f64]) {
         let member = (rng.uniform() * self.members.len() as f64) as usize;
         self.members[member].draw(rng, path);
+        for (value, way) in path.iter_mut().zip(&self.moves[member]) {
+            *value += way;
+        }
     }
 }
 
@@ -357,6 +376,10 @@ mod tests {
         let paths = Combination
             .simulate(&fitted.state, ahead(3), 4_000, &streams)
             .unwrap();
+        let point = Combination
+            .outlook(&fitted.state, ahead(3))
+            .unwrap()
+            .point();
         let own = |family: &dyn Forecaster, text: &str, path: usize| {
             let fitted = family.fit(history(8), &params(text), None).unwrap();
             let mut rng = streams.path(path as u64 + 1);
@@ -364,6 +387,9 @@ mod tests {
             let mut drawn = [0.0; 3];
             let outlook = family.outlook(&fitted.state, ahead(3)).unwrap();
             outlook.draw(&mut rng, &mut drawn);
+            for (step, value) in drawn.iter_mut().enumerate() {
+                *value += 0.5 * (point[step] - outlook.point()[step]);
+            }
             drawn
         };
         let mut first = 0.0;
@@ -396,8 +422,8 @@ mod tests {
         };
         let naive = deviation("\"naive\"");
         let mean = deviation(r#"{"model":"window_mean","params":{"window":2}}"#);
-        // Centers 9 and 7.25.
-        let apart = (9.0f64 - 7.25) / 2.0;
+        // Centers 9 and 7.25, half as far from each other.
+        let apart = (9.0f64 - 7.25) / 4.0;
         let spread = (0.5 * (naive * naive + mean * mean) + apart * apart).sqrt();
         let streams = Streams::new(&Digest::new());
         let paths = Combination
