@@ -11,6 +11,8 @@
 //! A member may itself have members, but those may not: the names of models cannot lead around in
 //! a circle, nor a stored state down without end.
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 
@@ -270,13 +272,14 @@ fn holds_models(family: &dyn Forecaster) -> bool {
 /// How many states of models that hold others begin in a text. Quotes within JSON text are
 /// escaped, so that no name or message can look like the beginning of a state.
 fn holders(text: &str) -> usize {
-    families()
-        .filter(|family| holds_models(*family))
-        .map(|family| {
-            let begin = format!("\"model\":\"{}\"", family.name());
-            text.matches(&begin).count()
-        })
-        .sum()
+    static BEGINNINGS: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let holders = families().filter(|family| holds_models(*family));
+        holders
+            .map(|family| format!("\"model\":\"{}\"", family.name()))
+            .collect()
+    });
+    let count = |beginning: &String| text.matches(beginning.as_str()).count();
+    BEGINNINGS.iter().map(count).sum()
 }
 
 fn family_of(state: &State) -> Result<&'static dyn Forecaster, StateError> {
