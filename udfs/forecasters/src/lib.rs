@@ -19,6 +19,7 @@ pub mod series;
 pub mod state;
 pub mod suggestion;
 
+mod ces;
 mod combination;
 mod drill;
 mod family;
@@ -150,7 +151,7 @@ pub struct Entry {
 
 /// The models that come with almanac, simplest first.
 pub fn catalog() -> &'static [Entry] {
-    static CATALOG: [Entry; 11] = [
+    static CATALOG: [Entry; 13] = [
         Entry {
             key: "naive",
             family: &naive::Naive,
@@ -217,13 +218,25 @@ pub fn catalog() -> &'static [Entry] {
             params: r#"{"form":"auto"}"#,
             summary: "the better of the theta methods that estimate their share of the slope",
         },
+        Entry {
+            key: "ces",
+            family: &ces::Ces,
+            params: r#"{"form":"none"}"#,
+            summary: "complex exponential smoothing without season",
+        },
+        Entry {
+            key: "auto_ces",
+            family: &ces::Ces,
+            params: "{}",
+            summary: "complex exponential smoothing with the form of season that has the least AICc",
+        },
     ];
     &CATALOG
 }
 
 /// Every family, those outside the catalog included.
 pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
-    static FAMILIES: [&dyn Forecaster; 10] = [
+    static FAMILIES: [&dyn Forecaster; 11] = [
         &naive::Naive,
         &random_walk::RandomWalk,
         &seasonal_naive::SeasonalNaive,
@@ -233,6 +246,7 @@ pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
         &mstl::Mstl,
         &seasonal_autoregression::SeasonalAutoregression,
         &theta::Theta,
+        &ces::Ces,
         &drill::Drill,
     ];
     FAMILIES.into_iter()
