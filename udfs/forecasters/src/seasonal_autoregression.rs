@@ -338,7 +338,7 @@ fn lags(length: usize, season_lengths: &[usize]) -> Vec<usize> {
 /// The weights of least squares, by Cholesky's decomposition of the normal equations. So little is
 /// added to their diagonal that only directions without any information feel it.
 fn least_squares(values: &[f64], lags: &[usize]) -> Vec<f64> {
-    const RIDGE: f64 = 1e-9;
+    const RIDGE: f64 = 1e-11;
     let size = lags.len();
     let longest = lags[size - 1];
     let count = values.len() - longest;
@@ -640,5 +640,67 @@ mod tests {
             .unwrap();
         let anew = SeasonalAutoregression.fit(part(200), &form, None).unwrap();
         assert_eq!(again.state, anew.state);
+    }
+
+    #[derive(Deserialize)]
+    struct Golden {
+        relative_tolerance: f64,
+        values: Vec<f64>,
+        season_lengths: Vec<usize>,
+        cases: Vec<Case>,
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        difference: String,
+        transform: String,
+        weights: Vec<f64>,
+        deviation: f64,
+        middle: Vec<f64>,
+        deviations: Vec<f64>,
+    }
+
+    #[test]
+    fn figures_agree_with_the_reference() {
+        let text = include_str!("../golden/seasonal_autoregression.json");
+        let golden: Golden = serde_json::from_str(text).unwrap();
+        let dates: Vec<i32> = (0..golden.values.len() as i32).collect();
+        let history = Series {
+            dates: &dates,
+            values: &golden.values,
+            regressors: &[],
+        };
+        let near = |found: f64, expected: f64| {
+            let distance = (found - expected).abs();
+            let scale = expected.abs().max(0.01);
+            assert!(
+                distance < golden.relative_tolerance * scale,
+                "{found} {expected}"
+            );
+        };
+        for case in golden.cases {
+            let given = params(&format!(
+                r#"{{"season_lengths":{:?},"difference":"{}","transform":"{}"}}"#,
+                golden.season_lengths, case.difference, case.transform
+            ));
+            let learned = SeasonalAutoregression::learn(history, &given, Start::Cold).unwrap();
+            let body = learned.body;
+            for (found, expected) in body.weights.iter().zip(&case.weights) {
+                near(*found, *expected);
+            }
+            near(body.noise.deviation(), case.deviation);
+            let (lags, weights) = body.expanded();
+            let mut squares = 0.0;
+            let effects = response(&lags, &weights, case.deviations.len());
+            for (effect, expected) in effects.iter().zip(&case.deviations) {
+                squares += effect * effect;
+                near(body.noise.deviation() * squares.sqrt(), *expected);
+            }
+            let steps = case.middle.len();
+            let outlook = SeasonalAutoregression::expect(body, ahead(steps)).unwrap();
+            for (found, expected) in outlook.point().iter().zip(&case.middle) {
+                near(*found, *expected);
+            }
+        }
     }
 }
