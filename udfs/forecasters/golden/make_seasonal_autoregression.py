@@ -25,7 +25,7 @@ def values():
             + 0.3 * math.sin(2.0 * math.pi * t / 7.0)
             + 0.2 * math.cos(2.0 * math.pi * t / 28.0)
             + 0.1 * math.sin(t / 41.0)
-            + 0.15 * math.sin(t * t / 7.0)
+            + 0.3 * math.sin(t * t / 11.0)
         )
         for t in range(LENGTH)
     ]
