@@ -546,4 +546,69 @@ mod tests {
             .unwrap_err();
         assert!(error.to_string().contains("too deep"), "{error}");
     }
+
+    #[test]
+    fn awkward_series_give_finite_forecasts() {
+        let bumpy = |t: usize| (t % 7) as f64 + 0.3 * ((t * t) % 11) as f64;
+        type Shape = fn(usize, f64) -> f64;
+        let shapes: [(&str, Shape); 9] = [
+            ("plain", |_, value| 10.0 + value),
+            ("tiny", |_, value| 1e-12 * (10.0 + value)),
+            ("huge", |_, value| 1e12 * (10.0 + value)),
+            ("outlier", |t, value| if t == 17 { 1e9 } else { value }),
+            ("shift", |t, value| if t > 60 { 1e4 + value } else { value }),
+            (
+                "almost constant",
+                |t, _| if t == 30 { 5.000_001 } else { 5.0 },
+            ),
+            ("negative", |_, value| -50.0 - value),
+            (
+                "mostly zero",
+                |t, value| if t % 9 == 0 { value } else { 0.0 },
+            ),
+            ("explosive", |t, value| {
+                1.2f64.powi(t as i32) * (1.0 + 0.01 * value)
+            }),
+        ];
+        let models = crate::catalog().iter().filter(|entry| {
+            let params = Params::parse(entry.params).unwrap();
+            !entry.family.members(&params).unwrap().is_empty()
+                || entry.family.name() == "seasonal_autoregression"
+        });
+        for entry in models {
+            for (shape, of) in &shapes {
+                for length in [3, 5, 9, 14, 15, 29, 60, 130] {
+                    let values: Vec<f64> = (0..length + 5).map(|t| of(t, bumpy(t))).collect();
+                    let dates: Vec<i32> = (0..length as i32 + 5).collect();
+                    let part = |from: usize, to: usize| Series {
+                        dates: &dates[from..to],
+                        values: &values[from..to],
+                        regressors: &[],
+                    };
+                    let mut given = Params::parse(entry.params).unwrap().values().clone();
+                    given.insert("season_length".to_owned(), 7.into());
+                    let given = Params::from(given);
+                    let fitted = entry.family.fit(part(0, length), &given, None);
+                    let fitted =
+                        fitted.unwrap_or_else(|error| panic!("{} {shape}: {error}", entry.key));
+                    let state = entry
+                        .family
+                        .condition(&fitted.state, part(length, length + 5))
+                        .unwrap();
+                    let outlook = entry.family.outlook(&state, ahead(10)).unwrap();
+                    let paths = outlook.simulate(10, 20, &Streams::new(&Digest::new()));
+                    let drawn = outlook.point().into_iter().chain(paths.values);
+                    let largest = values
+                        .iter()
+                        .fold(0.0, |most: f64, value| most.max(value.abs()));
+                    for value in drawn {
+                        let sound = value.abs() <= 1e2 * largest;
+                        assert!(sound, "{} {shape} {length}: {value}", entry.key);
+                    }
+                    let near = entry.family.fit(part(0, length + 5), &given, Some(&state));
+                    near.unwrap_or_else(|error| panic!("{} {shape}: {error}", entry.key));
+                }
+            }
+        }
+    }
 }

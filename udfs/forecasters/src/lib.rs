@@ -151,7 +151,7 @@ pub struct Entry {
 
 /// The models that come with almanac, simplest first.
 pub fn catalog() -> &'static [Entry] {
-    static CATALOG: [Entry; 13] = [
+    static CATALOG: [Entry; 15] = [
         Entry {
             key: "naive",
             family: &naive::Naive,
@@ -229,6 +229,24 @@ pub fn catalog() -> &'static [Entry] {
             family: &ces::Ces,
             params: "{}",
             summary: "complex exponential smoothing with the form of season that has the least AICc",
+        },
+        Entry {
+            key: "seasonal_combination",
+            family: &combination::Combination,
+            params: r#"{"members":["seasonal_autoregression",
+                {"model":"seasonal_autoregression","params":{"difference":"shortest"}},
+                {"model":"mstl","params":{"model":"dot"}},"auto_ces","dot"]}"#,
+            summary: "median of autoregressions, smoothing and decomposition, for a long season",
+        },
+        Entry {
+            key: "multi_seasonal_combination",
+            family: &combination::Combination,
+            params: r#"{"members":["seasonal_autoregression",
+                {"model":"seasonal_autoregression","params":{"transform":"none"}},
+                {"model":"seasonal_autoregression","params":{"difference":"shortest"}},
+                {"model":"seasonal_autoregression","params":{"difference":"longest"}},
+                {"model":"mstl","params":{"model":"dot"}}]}"#,
+            summary: "median of autoregressions and decomposition, for several seasons at once",
         },
     ];
     &CATALOG
