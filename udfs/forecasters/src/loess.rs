@@ -105,8 +105,9 @@ impl Loess {
             curve[knot.position] = at;
             if let Some(before) = before {
                 let (low, gap) = (curve[before], (knot.position - before) as f64);
-                for between in before + 1..knot.position {
-                    curve[between] = low + (at - low) * ((between - before) as f64 / gap);
+                let between = &mut curve[before + 1..knot.position];
+                for (index, value) in between.iter_mut().enumerate() {
+                    *value = low + (at - low) * ((index + 1) as f64 / gap);
                 }
             }
             before = Some(knot.position);

@@ -488,9 +488,9 @@ mod tests {
         outlook.draw(&mut streams.path(7), &mut alone);
         let exponential = Mstl::expect(body(true), ahead(3)).unwrap();
         let exponentials = exponential.simulate(3, 7, &streams);
-        for step in 0..3 {
-            assert_eq!(alone[step], paths.step(step)[6]);
-            assert_eq!(logarithms::back(alone[step]), exponentials.step(step)[6]);
+        for (step, value) in alone.iter().enumerate() {
+            assert_eq!(*value, paths.step(step)[6]);
+            assert_eq!(logarithms::back(*value), exponentials.step(step)[6]);
         }
         assert_eq!(exponential.point()[0], logarithms::back(3.0));
     }
