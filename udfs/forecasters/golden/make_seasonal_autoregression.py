@@ -60,7 +60,7 @@ def case(difference, logarithms):
     effects = np.array(continued([center] * 60, [1.0] + [0.0] * (STEPS - 1))) - center
     return {
         "difference": "longest" if difference else "none",
-        "transform": "log" if logarithms else "none",
+        "logarithms": "yes" if logarithms else "no",
         "weights": list(weights),
         "deviation": deviation,
         "middle": [math.exp(value) for value in middle] if logarithms else [float(value) for value in middle],

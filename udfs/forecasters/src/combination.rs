@@ -481,6 +481,9 @@ mod tests {
             ]
         );
         assert_eq!(Combination::minimum(&params(text)), Ok(4));
+        let under = r#"{"transform":"box_cox","members":["seasonal_autoregression"]}"#;
+        let members = <Combination as Family>::members(&params(under)).unwrap();
+        assert_eq!(members[0].params.str_or("logarithms", "auto"), Ok("no"));
     }
 
     #[test]

@@ -43,6 +43,7 @@ mod seasonal_naive;
 mod seasons;
 mod stl;
 mod theta;
+mod transform;
 mod window;
 mod window_mean;
 mod ziggurat;
@@ -73,8 +74,8 @@ pub trait Forecaster: Send + Sync {
     /// What it does, in one line.
     fn summary(&self) -> &'static str;
 
-    /// The parameters it accepts.
-    fn parameters(&self) -> &'static [Parameter];
+    /// The parameters it accepts: its own, then those that every family takes.
+    fn parameters(&self) -> Vec<Parameter>;
 
     /// The models it holds under these parameters; none where it is not made of others.
     fn members(&self, params: &Params) -> Result<Vec<Member>, FitError>;
@@ -132,7 +133,7 @@ pub trait Forecaster: Send + Sync {
 
     /// Refuses parameters that are unknown, of the wrong type or out of range.
     fn validate(&self, params: &Params) -> Result<(), FitError> {
-        params.check_names(self.parameters())?;
+        params.check_names(&self.parameters())?;
         self.minimum_observations(params).map(|_| ())
     }
 }
@@ -242,7 +243,7 @@ pub fn catalog() -> &'static [Entry] {
             key: "multi_seasonal_combination",
             family: &combination::Combination,
             params: r#"{"members":["seasonal_autoregression",
-                {"model":"seasonal_autoregression","params":{"transform":"none"}},
+                {"model":"seasonal_autoregression","params":{"logarithms":"no"}},
                 {"model":"seasonal_autoregression","params":{"difference":"shortest"}},
                 {"model":"seasonal_autoregression","params":{"difference":"longest"}},
                 {"model":"mstl","params":{"model":"dot"}}]}"#,

@@ -11,40 +11,42 @@ use crate::{
 };
 
 /// The parameter by which users choose.
-pub(crate) const TRANSFORM: Parameter = Parameter {
-    name: "transform",
+pub(crate) const LOGARITHMS: Parameter = Parameter {
+    name: "logarithms",
     default: "\"auto\"",
-    help: "what is modelled: none (the values), log, or auto (log where all are positive)",
+    help: "whether logarithms are modelled: yes, no, or auto (where values differ, all positive)",
 };
 
-/// What is asked for.
+/// When logarithms are modelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transform {
-    /// The values as they are.
-    None,
-    /// Their logarithms.
-    Logarithms,
-    /// Their logarithms where all are positive and they are not all the same.
+pub(crate) enum Logarithms {
+    /// Never.
+    Never,
+    /// Always, so that other values are an error.
+    Always,
+    /// Where values differ and all are positive.
     Automatic,
 }
 
-impl Transform {
-    /// Reads the parameter `transform`.
-    pub(crate) fn read(params: &Params) -> Result<Transform, FitError> {
-        match params.str_or("transform", "auto")? {
-            "none" => Ok(Transform::None),
-            "log" => Ok(Transform::Logarithms),
-            "auto" => Ok(Transform::Automatic),
-            _ => Err(params.out_of_range("transform", "none, log or auto")),
+impl Logarithms {
+    /// Reads the parameter `logarithms`. What is transformed already is left as it is, unless
+    /// asked for.
+    pub(crate) fn read(params: &Params) -> Result<Logarithms, FitError> {
+        match params.str_or("logarithms", "auto")? {
+            "no" => Ok(Logarithms::Never),
+            "yes" => Ok(Logarithms::Always),
+            "auto" if params.str_or("transform", "none")? != "none" => Ok(Logarithms::Never),
+            "auto" => Ok(Logarithms::Automatic),
+            _ => Err(params.out_of_range("logarithms", "yes, no or auto")),
         }
     }
 
     /// What a model of this form was fitted with.
-    pub(crate) fn kept(logarithms: bool) -> Transform {
+    pub(crate) fn kept(logarithms: bool) -> Logarithms {
         if logarithms {
-            Transform::Logarithms
+            Logarithms::Always
         } else {
-            Transform::None
+            Logarithms::Never
         }
     }
 
@@ -53,15 +55,15 @@ impl Transform {
     pub(crate) fn takes(self, dates: &[Day], values: &[f64]) -> Result<bool, FitError> {
         let Some(worst) = (0..values.len()).find(|index| values[*index] <= 0.0) else {
             let equal = values.iter().all(|value| *value == values[0]);
-            return Ok(self != Transform::None && !equal);
+            return Ok(self != Logarithms::Never && !equal);
         };
         match self {
-            Transform::Logarithms => Err(FitError::Domain {
+            Logarithms::Always => Err(FitError::Domain {
                 date: dates[worst],
                 value: values[worst],
                 needed: POSITIVE,
             }),
-            Transform::None | Transform::Automatic => Ok(false),
+            Logarithms::Never | Logarithms::Automatic => Ok(false),
         }
     }
 }
@@ -117,16 +119,17 @@ mod tests {
     #[test]
     fn logarithms_are_taken_of_positive_values_that_differ() {
         let takes = |text: &str, values: &[f64]| {
-            Transform::read(&Params::parse(text).unwrap())?.takes(&[7, 8], values)
+            Logarithms::read(&Params::parse(text).unwrap())?.takes(&[7, 8], values)
         };
         assert_eq!(takes("{}", &[1.0, 2.0]), Ok(true));
         assert_eq!(takes("{}", &[2.0, 2.0]), Ok(false));
         assert_eq!(takes("{}", &[1.0, 0.0]), Ok(false));
-        assert_eq!(takes(r#"{"transform":"none"}"#, &[1.0, 2.0]), Ok(false));
-        let error = takes(r#"{"transform":"log"}"#, &[1.0, 0.0]).unwrap_err();
+        assert_eq!(takes(r#"{"logarithms":"no"}"#, &[1.0, 2.0]), Ok(false));
+        assert_eq!(takes(r#"{"transform":"box_cox"}"#, &[1.0, 2.0]), Ok(false));
+        let error = takes(r#"{"logarithms":"yes"}"#, &[1.0, 0.0]).unwrap_err();
         assert!(matches!(error, FitError::Domain { date: 8, .. }), "{error}");
         assert_eq!(of_observation(9, -1.0).unwrap_err().class(), "domain");
-        assert!(takes(r#"{"transform":"root"}"#, &[1.0, 2.0]).is_err());
+        assert!(takes(r#"{"logarithms":"maybe"}"#, &[1.0, 2.0]).is_err());
     }
 
     #[test]

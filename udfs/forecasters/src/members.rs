@@ -46,7 +46,8 @@ pub(crate) struct Legacy {
 }
 
 impl Legacy {
-    /// The values of these of the outer model's parameters, given or default.
+    /// The values of these of the outer model's parameters, given or default; and that no logarithms
+    /// are to be taken where the outer model is fitted under a transformation.
     pub(crate) fn of(params: &Params, parameters: &'static [Parameter], names: &[&str]) -> Legacy {
         let named = |parameter: &&Parameter| names.contains(&parameter.name);
         let values = parameters.iter().filter(named).map(|parameter| {
@@ -54,8 +55,13 @@ impl Legacy {
             let default = || serde_json::from_str(parameter.default).expect("defaults are JSON");
             (parameter.name, value.unwrap_or_else(default))
         });
-        Legacy {
+        let legacy = Legacy {
             values: values.collect(),
+        };
+        // Members do not see that their history is transformed.
+        match params.values().get("transform").and_then(Value::as_str) {
+            None | Some("none") => legacy,
+            Some(_) => legacy.and("logarithms", "no"),
         }
     }
 
@@ -136,7 +142,7 @@ impl Member {
     /// or that are out of range, and a member whose members have members.
     pub(crate) fn minimum(&self) -> Result<usize, FitError> {
         let minimum = || {
-            self.params.check_names(self.family.parameters())?;
+            self.params.check_names(&self.family.parameters())?;
             for inner in self.family.members(&self.params)? {
                 if holds_models(inner.family) {
                     return Err(FitError::Parameter {
@@ -232,7 +238,7 @@ impl Earlier {
             Ok((held.name.clone(), state))
         });
         Ok(Earlier {
-            states: states.collect::<Result<_, _>>()?,
+            states: states.collect::<Result<_, FitError>>()?,
         })
     }
 

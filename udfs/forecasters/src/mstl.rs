@@ -33,7 +33,7 @@ use crate::{
     family::{Family, Learned, Start},
     fitted::finite,
     loess::{Degree, Loess},
-    logarithms::{self, Exponential, Transform},
+    logarithms::{self, Exponential, LOGARITHMS, Logarithms},
     math::ln,
     members::{Earlier, Held, Legacy, Member},
     noise,
@@ -133,12 +133,14 @@ impl Family for Mstl {
             default: "0",
             help: "how often values far off are given less weight, up to 50",
         },
-        logarithms::TRANSFORM,
+        LOGARITHMS,
         noise::ERRORS,
     ];
 
     fn members(params: &Params) -> Result<Vec<Member>, FitError> {
-        let legacy = Legacy::of(params, Self::PARAMETERS, &["errors"]).and("season_length", 1);
+        let legacy = Legacy::of(params, Self::PARAMETERS, &["errors"])
+            .and("season_length", 1)
+            .and("logarithms", "no");
         let default = Value::from("auto_ets");
         let given = params.values().get("model").unwrap_or(&default);
         Ok(vec![Member::read("model", given, &legacy)?])
@@ -148,7 +150,7 @@ impl Family for Mstl {
         noise::Kind::read(params)?;
         seasons::lengths(params)?;
         Smoothing::read(params)?;
-        Transform::read(params)?;
+        Logarithms::read(params)?;
         Mstl::members(params)?
             .iter()
             .map(Member::minimum)
@@ -164,11 +166,11 @@ impl Family for Mstl {
             .try_into()
             .ok()
             .expect("there is one member");
-        let transform = match start {
-            Start::Keep(body) => Transform::kept(body.logarithms),
-            Start::Cold | Start::Near(_) => Transform::read(params)?,
+        let wanted = match start {
+            Start::Keep(body) => Logarithms::kept(body.logarithms),
+            Start::Cold | Start::Near(_) => Logarithms::read(params)?,
         };
-        let logarithms = transform.takes(history.dates, history.values)?;
+        let logarithms = wanted.takes(history.dates, history.values)?;
         let mut rest = history.part(0..history.len());
         if logarithms {
             rest.values.iter_mut().for_each(|value| *value = ln(*value));
@@ -367,7 +369,7 @@ mod tests {
         }
     }
 
-    const TWO: &str = r#"{"season_lengths":[4,28],"model":"random_walk","transform":"none"}"#;
+    const TWO: &str = r#"{"season_lengths":[4,28],"model":"random_walk","logarithms":"no"}"#;
 
     #[test]
     fn two_seasons_and_a_trend_are_continued() {
@@ -496,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn the_model_of_the_rest_is_not_given_the_season() {
+    fn the_model_of_the_rest_is_given_neither_season_nor_logarithms() {
         let members = |text: &str| {
             <Mstl as Family>::members(&params(text))
                 .unwrap()
@@ -505,6 +507,7 @@ mod tests {
         };
         let handed = members(r#"{"season_length":12,"model":"seasonal_autoregression"}"#);
         assert_eq!(handed.usize_or("season_length", 0), Ok(1));
+        assert_eq!(handed.str_or("logarithms", "auto"), Ok("no"));
         let own = r#"{"model":{"model":"seasonal_autoregression","params":{"season_length":4}}}"#;
         assert_eq!(members(own).usize_or("season_length", 0), Ok(4));
     }
@@ -517,7 +520,7 @@ mod tests {
             values: &values[..length],
             regressors: &[],
         };
-        let log = params(r#"{"season_lengths":[4,28],"model":"random_walk","transform":"log"}"#);
+        let log = params(r#"{"season_lengths":[4,28],"model":"random_walk","logarithms":"yes"}"#);
         let fitted = Mstl.fit(part(150), &log, None).unwrap();
         let again = Mstl.refit(part(168), &params(TWO), &fitted.state).unwrap();
         let anew = Mstl.fit(part(168), &log, None).unwrap();

@@ -30,7 +30,7 @@ use crate::{
     errors::{FitError, StateError},
     family::{Family, Learned, Start},
     fitted::finite,
-    logarithms::{self, Exponential, Transform},
+    logarithms::{self, Exponential, LOGARITHMS, Logarithms},
     math::{exp, ln},
     moments::{mean, root_mean_square},
     noise::{self, Noise},
@@ -83,14 +83,14 @@ impl Family for SeasonalAutoregression {
             default: "\"none\"",
             help: "none, or differences over the shortest or longest season: shortest, longest",
         },
-        logarithms::TRANSFORM,
+        LOGARITHMS,
         noise::ERRORS,
     ];
 
     fn minimum(params: &Params) -> Result<usize, FitError> {
         seasons::lengths(params)?;
         Difference::read(params)?;
-        Transform::read(params)?;
+        Logarithms::read(params)?;
         noise::Kind::read(params)?;
         Ok(2)
     }
@@ -105,11 +105,11 @@ impl Family for SeasonalAutoregression {
             Start::Keep(body) if body.solvable(length) => Some(body),
             _ => None,
         };
-        let transform = match kept {
-            Some(body) => Transform::kept(body.logarithms),
-            None => Transform::read(params)?,
+        let wanted = match kept {
+            Some(body) => Logarithms::kept(body.logarithms),
+            None => Logarithms::read(params)?,
         };
-        let logarithms = transform.takes(history.dates, history.values)?;
+        let logarithms = wanted.takes(history.dates, history.values)?;
         let mut values = history.values.to_vec();
         if logarithms {
             values.iter_mut().for_each(|value| *value = ln(*value));
@@ -508,7 +508,7 @@ mod tests {
             values: &values,
             regressors: &[],
         };
-        let given = params(r#"{"season_length":12,"transform":"none"}"#);
+        let given = params(r#"{"season_length":12,"logarithms":"no"}"#);
         let learned = SeasonalAutoregression::learn(history, &given, Start::Cold).unwrap();
         let body = learned.body;
         assert_eq!(body.lags, [1, 2, 3, 10, 11, 12, 13, 14]);
@@ -633,7 +633,7 @@ mod tests {
             values: &values[..length],
             regressors: &[],
         };
-        let form = params(r#"{"season_length":12,"transform":"none","difference":"longest"}"#);
+        let form = params(r#"{"season_length":12,"logarithms":"no","difference":"longest"}"#);
         let fitted = SeasonalAutoregression.fit(part(300), &form, None).unwrap();
         let again = SeasonalAutoregression
             .refit(part(200), &params("{}"), &fitted.state)
@@ -653,7 +653,7 @@ mod tests {
     #[derive(Deserialize)]
     struct Case {
         difference: String,
-        transform: String,
+        logarithms: String,
         weights: Vec<f64>,
         deviation: f64,
         middle: Vec<f64>,
@@ -680,8 +680,8 @@ mod tests {
         };
         for case in golden.cases {
             let given = params(&format!(
-                r#"{{"season_lengths":{:?},"difference":"{}","transform":"{}"}}"#,
-                golden.season_lengths, case.difference, case.transform
+                r#"{{"season_lengths":{:?},"difference":"{}","logarithms":"{}"}}"#,
+                golden.season_lengths, case.difference, case.logarithms
             ));
             let learned = SeasonalAutoregression::learn(history, &given, Start::Cold).unwrap();
             let body = learned.body;
