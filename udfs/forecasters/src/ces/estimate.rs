@@ -235,17 +235,13 @@ impl<const K: usize> Curvature<K> {
                 if !free[column] {
                     continue;
                 }
-                let mut entry = self.square[row][column];
-                for inner in 0..column {
-                    entry -= factor[row][inner] * factor[column][inner];
-                }
+                let entry = self.square[row][column]
+                    - dot(&factor[row][..column], &factor[column][..column]);
                 factor[row][column] = entry / factor[column][column];
                 sum -= factor[row][column] * step[column];
             }
-            let mut pivot = self.square[row][row] * (1.0 + damping);
-            for inner in 0..row {
-                pivot -= factor[row][inner] * factor[row][inner];
-            }
+            let pivot = self.square[row][row] * (1.0 + damping)
+                - dot(&factor[row][..row], &factor[row][..row]);
             if pivot.is_nan() || pivot.is_infinite() || pivot <= 0.0 {
                 return None;
             }
@@ -261,6 +257,13 @@ impl<const K: usize> Curvature<K> {
         }
         step.iter().all(|step| step.is_finite()).then_some(step)
     }
+}
+
+fn dot(left: &[f64], right: &[f64]) -> f64 {
+    left.iter()
+        .zip(right)
+        .map(|(left, right)| left * right)
+        .sum()
 }
 
 /// Where a search may begin: real parts, and imaginary parts as shares of the way to their bounds.

@@ -98,8 +98,8 @@ impl<const K: usize> Cell<K> {
     #[inline(always)]
     fn update_real(&mut self, weight: f64, error: f64, slopes: &[f64; K], own: usize) {
         self.real += weight * error;
-        for k in 0..K {
-            self.real_slope[k] += weight * slopes[k];
+        for (own, slope) in self.real_slope.iter_mut().zip(slopes) {
+            *own += weight * slope;
         }
         if K > 0 {
             self.real_slope[own] += error;
