@@ -40,23 +40,30 @@ impl Task<'_> {
                 .then_some(model)
         };
         let mut passes = 0;
-        let start = match first.and_then(allowed) {
-            Some(model) => model,
+        let starts = match first.and_then(allowed) {
+            Some(model) => vec![model],
             None => {
                 let models: Vec<Model> = grid(form, &region).filter_map(allowed).collect();
                 passes += models.len();
-                self.best(&models)?
+                self.best(models)
             }
         };
-        let (model, sum_of_squares, steps) = match form.places().len() {
-            2 => self.descend::<2>(start, &region),
-            3 => self.descend::<3>(start, &region),
-            _ => self.descend::<4>(start, &region),
-        };
-        sum_of_squares.is_finite().then_some(Estimate {
+        let mut best: Option<(Model, f64)> = None;
+        for start in starts {
+            let (model, sum_of_squares, steps) = match form.places().len() {
+                2 => self.descend::<2>(start, &region),
+                3 => self.descend::<3>(start, &region),
+                _ => self.descend::<4>(start, &region),
+            };
+            passes += steps;
+            if sum_of_squares < best.map_or(f64::INFINITY, |(_, least)| least) {
+                best = Some((model, sum_of_squares));
+            }
+        }
+        best.map(|(model, sum_of_squares)| Estimate {
             model,
             sum_of_squares,
-            passes: passes + steps,
+            passes,
         })
     }
 
@@ -68,19 +75,25 @@ impl Task<'_> {
         sum
     }
 
-    /// The best of some models over the newest values.
-    fn best(&self, models: &[Model]) -> Option<Model> {
+    /// The best of some models over the newest values, and the best of those whose level's real part
+    /// is another: the sum of squares can have several valleys.
+    fn best(&self, models: Vec<Model>) -> Vec<Model> {
         let reach = NEWEST.max(4 * self.season_length);
         let newest = Task {
             values: &self.values[self.values.len().saturating_sub(reach)..],
             ..*self
         };
-        let mut best = None;
-        let mut least = f64::INFINITY;
-        for model in models {
-            let sum = newest.sum_of_squares(model);
-            if sum < least {
-                (best, least) = (Some(*model), sum);
+        let mut ranked: Vec<(f64, Model)> = models
+            .into_iter()
+            .map(|model| (newest.sum_of_squares(&model), model))
+            .filter(|(sum, _)| sum.is_finite())
+            .collect();
+        ranked.sort_by(|left, right| left.0.total_cmp(&right.0));
+        let mut best: Vec<Model> = vec![];
+        for (_, model) in ranked {
+            let differs = |other: &Model| other.weights[0] != model.weights[0];
+            if best.len() < STARTS && best.iter().all(differs) {
+                best.push(model);
             }
         }
         best
@@ -165,6 +178,8 @@ impl Task<'_> {
 /// A gain below this share of the sum of squares is the last.
 const TOLERANCE: f64 = 1e-8;
 const MOST_PASSES: usize = 50;
+/// So many descents, from different points of the grid.
+const STARTS: usize = 2;
 /// So many steps in a row that gain nothing are the last.
 const MOST_REFUSED: usize = 6;
 /// The grid is compared on so many of the newest values.
@@ -220,17 +235,13 @@ impl<const K: usize> Curvature<K> {
                 if !free[column] {
                     continue;
                 }
-                let mut entry = self.square[row][column];
-                for inner in 0..column {
-                    entry -= factor[row][inner] * factor[column][inner];
-                }
+                let entry = self.square[row][column]
+                    - dot(&factor[row][..column], &factor[column][..column]);
                 factor[row][column] = entry / factor[column][column];
                 sum -= factor[row][column] * step[column];
             }
-            let mut pivot = self.square[row][row] * (1.0 + damping);
-            for inner in 0..row {
-                pivot -= factor[row][inner] * factor[row][inner];
-            }
+            let pivot = self.square[row][row] * (1.0 + damping)
+                - dot(&factor[row][..row], &factor[row][..row]);
             if pivot.is_nan() || pivot.is_infinite() || pivot <= 0.0 {
                 return None;
             }
@@ -246,6 +257,13 @@ impl<const K: usize> Curvature<K> {
         }
         step.iter().all(|step| step.is_finite()).then_some(step)
     }
+}
+
+fn dot(left: &[f64], right: &[f64]) -> f64 {
+    left.iter()
+        .zip(right)
+        .map(|(left, right)| left * right)
+        .sum()
 }
 
 /// Where a search may begin: real parts, and imaginary parts as shares of the way to their bounds.
@@ -264,10 +282,10 @@ fn grid(form: Form, region: &Region) -> impl Iterator<Item = Weights> {
         (1.75, 0.5),
         (1.75, 1.0),
     ];
-    let seasons: &[f64] = match form {
-        Form::None | Form::Simple => &[1.0],
-        Form::Partial => &[0.05, 0.3],
-        Form::Full => &[1.05, 1.3],
+    let seasons: &[(f64, f64)] = match form {
+        Form::None | Form::Simple => &[(1.0, 0.0)],
+        Form::Partial => &[(0.05, 0.0), (0.3, 0.0)],
+        Form::Full => &[(1.05, 0.0), (1.3, 0.0), (1.3, 0.5)],
     };
     let (lower, upper) = (region.lower, region.upper);
     let turn = move |share: f64, place: usize| {
@@ -279,9 +297,11 @@ fn grid(form: Form, region: &Region) -> impl Iterator<Item = Weights> {
             }
     };
     LEVELS.into_iter().flat_map(move |(real, share)| {
-        seasons.iter().map(move |season| match form {
-            Form::Simple => [1.0, 1.0, real, turn(share, 3)],
-            _ => [real, turn(share, 1), *season, 1.0],
-        })
+        seasons
+            .iter()
+            .map(move |(season, season_share)| match form {
+                Form::Simple => [1.0, 1.0, real, turn(share, 3)],
+                _ => [real, turn(share, 1), *season, turn(*season_share, 3)],
+            })
     })
 }

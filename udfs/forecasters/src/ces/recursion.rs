@@ -67,7 +67,7 @@ impl<const K: usize> Cell<K> {
         }
     }
 
-    /// Equation 9 of the paper: the transition, and the error times the weights. `own` is the place
+    /// The transition, and the error times the weights. `own` is the place
     /// of this cell's weights among the derivatives.
     #[inline(always)]
     fn update(&mut self, real: f64, imaginary: f64, error: f64, slopes: &[f64; K], own: usize) {
@@ -98,8 +98,8 @@ impl<const K: usize> Cell<K> {
     #[inline(always)]
     fn update_real(&mut self, weight: f64, error: f64, slopes: &[f64; K], own: usize) {
         self.real += weight * error;
-        for k in 0..K {
-            self.real_slope[k] += weight * slopes[k];
+        for (own, slope) in self.real_slope.iter_mut().zip(slopes) {
+            *own += weight * slope;
         }
         if K > 0 {
             self.real_slope[own] += error;
@@ -262,18 +262,29 @@ impl Model {
                 season: vec![],
             };
         }
-        let whole = length / season_length * season_length;
-        let first = length - whole.min(FEW_SEASONS * season_length);
-        let mean = crate::moments::mean(&values[first..]);
-        let mut sums = vec![0.0; season_length];
-        for (index, value) in values.iter().enumerate().skip(first) {
-            sums[index % season_length] += value - mean;
+        let seasons = (length / season_length).clamp(1, FEW_SEASONS);
+        let window = &values[length - length.min(seasons * season_length)..];
+        let mean = crate::moments::mean(window);
+        // A trend within the window is none of the season's.
+        let slope = if seasons > 1 {
+            let last = crate::moments::mean(&window[window.len() - season_length..]);
+            let first = crate::moments::mean(&window[..season_length]);
+            (last - first) / ((seasons - 1) * season_length) as f64
+        } else {
+            0.0
+        };
+        let center = 0.5 * (window.len() as f64 - 1.0);
+        let mut effects = vec![0.0; season_length];
+        let mut place = (length - window.len()) % season_length;
+        for (index, value) in window.iter().enumerate() {
+            let level = mean + slope * (index as f64 - center);
+            effects[place] += (value - level) / seasons as f64;
+            place = (place + 1) % season_length;
         }
-        let seasons = ((length - first) / season_length) as f64;
-        let season = sums.iter().map(|sum| match self.form {
-            Form::Simple => settled(mean + sum / seasons, self.weights[2], 0),
-            Form::Full => settled(sum / seasons, self.weights[2], 2),
-            Form::None | Form::Partial => Cell::new(sum / seasons, 0.0),
+        let season = effects.iter().map(|effect| match self.form {
+            Form::Simple => settled(mean + effect, self.weights[2], 0),
+            Form::Full => settled(*effect, self.weights[2], 2),
+            Form::None | Form::Partial => Cell::new(*effect, 0.0),
         });
         States {
             level: settled(mean, self.weights[0], 0),
@@ -288,7 +299,7 @@ const SEASONS_REACH: usize = 10;
 
 /// Its rough states are means over so many values, or seasons.
 const FEW: usize = 10;
-const FEW_SEASONS: usize = 3;
+const FEW_SEASONS: usize = 10;
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use super::recursion::{Form, Model, Weights};
 
 /// Bounds within which the weights are estimated, and how stable the model has to be.
 ///
-/// The stability region of the paper (section 3.3) is wider than what forecasts well: its far corners
+/// The stability region of the paper is wider than what forecasts well: its far corners
 /// hold forecasts that explode or fall to zero within a season. The imaginary part is what makes
 /// forecasts grow (by about its excess over 1, divided by the real part, a step) or decay, so it is
 /// held near 1. A real part near 2 forgets its start only after very many steps, in swings: 1.8
@@ -150,7 +150,7 @@ fn roots_within_circle(mut polynomial: Vec<f64>) -> bool {
 mod tests {
     use super::*;
 
-    /// The three circles of the paper: equation 21.
+    /// The three circles between which the paper finds the model stable.
     fn in_the_papers_region(real: f64, imaginary: f64) -> bool {
         let circle = |x: f64, y: f64| (real - x) * (real - x) + (imaginary - y) * (imaginary - y);
         circle(2.5, 0.0) > 1.25 && circle(0.5, 1.0) > 0.25 && circle(1.5, 0.5) < 1.5
