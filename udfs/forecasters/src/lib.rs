@@ -20,6 +20,7 @@ pub mod state;
 pub mod suggestion;
 
 mod drill;
+mod ets;
 mod family;
 mod fitted;
 mod least_squares;
@@ -123,7 +124,7 @@ pub struct Entry {
 
 /// The models that come with almanac, simplest first.
 pub fn catalog() -> &'static [Entry] {
-    static CATALOG: [Entry; 5] = [
+    static CATALOG: [Entry; 10] = [
         Entry {
             key: "naive",
             family: &naive::Naive,
@@ -154,18 +155,49 @@ pub fn catalog() -> &'static [Entry] {
             params: "{}",
             summary: "least squares on lags 1, 7 and 14, means over 7 and 30 steps, and covariates",
         },
+        Entry {
+            key: "ses",
+            family: &ets::Ets,
+            params: r#"{"error":"A","trend":"N","season":"N"}"#,
+            summary: "simple exponential smoothing: a level that moves",
+        },
+        Entry {
+            key: "holt",
+            family: &ets::Ets,
+            params: r#"{"error":"A","trend":"A","damped":false,"season":"N"}"#,
+            summary: "Holt's exponential smoothing: level and linear trend",
+        },
+        Entry {
+            key: "damped",
+            family: &ets::Ets,
+            params: r#"{"error":"A","trend":"Ad","season":"N"}"#,
+            summary: "exponential smoothing of level and a trend that fades",
+        },
+        Entry {
+            key: "holt_winters",
+            family: &ets::Ets,
+            params: r#"{"trend":"A","damped":false,"season":"some"}"#,
+            summary: "level, linear trend and a season of 5 steps, added or multiplied",
+        },
+        Entry {
+            key: "auto_ets",
+            family: &ets::Ets,
+            params: "{}",
+            summary: "exponential smoothing of the form that AICc chooses",
+        },
     ];
     &CATALOG
 }
 
 /// Every family, those outside the catalog included.
 pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
-    static FAMILIES: [&dyn Forecaster; 6] = [
+    static FAMILIES: [&dyn Forecaster; 7] = [
         &naive::Naive,
         &random_walk::RandomWalk,
         &seasonal_naive::SeasonalNaive,
         &window_mean::WindowMean,
         &linear_regression::LinearRegression,
+        &ets::Ets,
         &drill::Drill,
     ];
     FAMILIES.into_iter()
