@@ -22,6 +22,7 @@ pub mod suggestion;
 mod ces;
 mod combination;
 mod drill;
+mod ets;
 mod family;
 mod fitted;
 mod least_squares;
@@ -152,7 +153,7 @@ pub struct Entry {
 
 /// The models that come with almanac, simplest first.
 pub fn catalog() -> &'static [Entry] {
-    static CATALOG: [Entry; 15] = [
+    static CATALOG: [Entry; 22] = [
         Entry {
             key: "naive",
             family: &naive::Naive,
@@ -232,12 +233,54 @@ pub fn catalog() -> &'static [Entry] {
             summary: "complex exponential smoothing with the form of season that has the least AICc",
         },
         Entry {
+            key: "ses",
+            family: &ets::Ets,
+            params: r#"{"error":"A","trend":"N","season":"N"}"#,
+            summary: "simple exponential smoothing: a level that moves",
+        },
+        Entry {
+            key: "holt",
+            family: &ets::Ets,
+            params: r#"{"error":"A","trend":"A","damped":false,"season":"N"}"#,
+            summary: "Holt's exponential smoothing: level and linear trend",
+        },
+        Entry {
+            key: "damped",
+            family: &ets::Ets,
+            params: r#"{"error":"A","trend":"Ad","season":"N"}"#,
+            summary: "exponential smoothing of level and a trend that fades",
+        },
+        Entry {
+            key: "holt_winters",
+            family: &ets::Ets,
+            params: r#"{"trend":"A","damped":false,"season":"some"}"#,
+            summary: "level, linear trend and a season of 5 steps, added or multiplied",
+        },
+        Entry {
+            key: "auto_ets",
+            family: &ets::Ets,
+            params: "{}",
+            summary: "exponential smoothing of the form that AICc chooses",
+        },
+        Entry {
+            key: "mstl_ets",
+            family: &mstl::Mstl,
+            params: r#"{"model":"auto_ets"}"#,
+            summary: "one or several seasons taken out, exponential smoothing of the rest",
+        },
+        Entry {
+            key: "ets_ces_dot",
+            family: &combination::Combination,
+            params: r#"{"members":["auto_ets","auto_ces","dot"]}"#,
+            summary: "median of three automatic models of smoothing: a good start for any series",
+        },
+        Entry {
             key: "seasonal_combination",
             family: &combination::Combination,
             params: r#"{"members":["seasonal_autoregression",
                 {"model":"seasonal_autoregression","params":{"difference":"shortest"}},
-                {"model":"mstl","params":{"model":"dot"}},"auto_ces","dot"]}"#,
-            summary: "median of autoregressions, smoothing and decomposition, for a long season",
+                "mstl_ets","auto_ets","auto_ces"]}"#,
+            summary: "median of autoregressions, smoothing and decomposition, for a clear season",
         },
         Entry {
             key: "multi_seasonal_combination",
@@ -246,7 +289,7 @@ pub fn catalog() -> &'static [Entry] {
                 {"model":"seasonal_autoregression","params":{"logarithms":"no"}},
                 {"model":"seasonal_autoregression","params":{"difference":"shortest"}},
                 {"model":"seasonal_autoregression","params":{"difference":"longest"}},
-                {"model":"mstl","params":{"model":"dot"}}]}"#,
+                "mstl_ets"]}"#,
             summary: "median of autoregressions and decomposition, for several seasons at once",
         },
     ];
@@ -255,17 +298,18 @@ pub fn catalog() -> &'static [Entry] {
 
 /// Every family, those outside the catalog included.
 pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
-    static FAMILIES: [&dyn Forecaster; 11] = [
+    static FAMILIES: [&dyn Forecaster; 12] = [
         &naive::Naive,
         &random_walk::RandomWalk,
         &seasonal_naive::SeasonalNaive,
         &window_mean::WindowMean,
         &linear_regression::LinearRegression,
-        &combination::Combination,
-        &mstl::Mstl,
         &seasonal_autoregression::SeasonalAutoregression,
         &theta::Theta,
         &ces::Ces,
+        &ets::Ets,
+        &mstl::Mstl,
+        &combination::Combination,
         &drill::Drill,
     ];
     FAMILIES.into_iter()
