@@ -77,6 +77,14 @@ pub enum FitError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A model that this one holds cannot be fitted.
+    #[error("its member `{member}`: {error}")]
+    Member {
+        /// The member's name.
+        member: String,
+        /// Why.
+        error: Box<FitError>,
+    },
     /// A fitted quantity is too large for a double.
     #[error("the {quantity} is too large to compute")]
     Overflow {
@@ -98,6 +106,7 @@ impl FitError {
             FitError::MissingRegressor { .. } => "missing_covariate",
             FitError::Singular { .. } => "singular",
             FitError::Previous { .. } => "state_corrupt",
+            FitError::Member { error, .. } => error.class(),
             FitError::Overflow { .. } => "overflow",
         }
     }

@@ -8,6 +8,7 @@ use crate::{
     date::{self, Day},
     errors::{FitError, StateError},
     fitted::{finite, split},
+    members::Member,
     moments::root_mean_square,
     outlook::Outlook,
     series::{Ahead, Series},
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// Where a fit begins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Start<'a, B> {
     /// From nothing.
     Cold,
@@ -25,6 +26,33 @@ pub(crate) enum Start<'a, B> {
     Near(&'a B),
     /// As `Near`, but the form stays as it is and only parameters are estimated.
     Keep(&'a B),
+}
+
+impl<B> Clone for Start<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for Start<'_, B> {}
+
+impl<'a, B> Start<'a, B> {
+    /// The body it begins from.
+    pub(crate) fn body(self) -> Option<&'a B> {
+        match self {
+            Start::Cold => None,
+            Start::Near(body) | Start::Keep(body) => Some(body),
+        }
+    }
+
+    /// The same of another body, for a part of the model.
+    pub(crate) fn with<'b, C>(self, other: &'b C) -> Start<'b, C> {
+        match self {
+            Start::Cold => Start::Cold,
+            Start::Near(_) => Start::Near(other),
+            Start::Keep(_) => Start::Keep(other),
+        }
+    }
 }
 
 /// What a fit learned.
@@ -41,10 +69,11 @@ pub(crate) struct Learned<B> {
 /// A family of models.
 ///
 /// What reaches its functions has been checked: parameters are known by name, dates increase, and
-/// values are finite, transformed if the parameters say so. A history has at least as many observations as the family asked for.
-pub(crate) trait Family: Send + Sync {
+/// values are finite, transformed if the parameters say so. A history has at least as many
+/// observations as the family asked for.
+pub(crate) trait Family: Send + Sync + 'static {
     /// The fitted model: finite numbers, text and lists. `#[serde(deny_unknown_fields)]`.
-    type Body: Serialize + DeserializeOwned + Clone;
+    type Body: Serialize + DeserializeOwned + Clone + Send + 'static;
 
     /// The family's name, stored in tables. Never renamed.
     const NAME: &'static str;
@@ -58,6 +87,11 @@ pub(crate) trait Family: Send + Sync {
     /// The least number of observations. Reads every parameter, so that a value that is out of
     /// range is an error here.
     fn minimum(params: &Params) -> Result<usize, FitError>;
+
+    /// The models it holds under these parameters, where it is made of others.
+    fn members(_params: &Params) -> Result<Vec<Member>, FitError> {
+        Ok(vec![])
+    }
 
     /// Learns from a whole history.
     fn learn(
@@ -80,6 +114,23 @@ pub(crate) trait Family: Send + Sync {
 
     /// What the model expects of the steps to come.
     fn expect(body: Self::Body, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError>;
+}
+
+/// A state that was decoded once, for many calls.
+pub trait Running: Send {
+    /// Takes in newer observations, parameters frozen, and tells `predicted` the prediction of
+    /// each from those before it. After an error the state is not to be used.
+    fn advance(
+        &mut self,
+        recent: Series<'_>,
+        predicted: &mut dyn FnMut(f64),
+    ) -> Result<(), StateError>;
+
+    /// The state as it is now.
+    fn state(&self) -> State;
+
+    /// What the model expects of the steps to come.
+    fn outlook(self: Box<Self>, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError>;
 }
 
 /// A body with what every state holds besides.
@@ -111,20 +162,17 @@ impl<F: Family> Forecaster for F {
         Ok(Wanted::read(params)?.minimum(F::minimum(params)?))
     }
 
+    fn members(&self, params: &Params) -> Result<Vec<Member>, FitError> {
+        F::members(params)
+    }
+
     fn fit(
         &self,
         history: Series<'_>,
         params: &Params,
         previous: Option<&State>,
     ) -> Result<Fitted, FitError> {
-        let newest_date = check(self, history, params)?;
-        let previous =
-            previous
-                .map(decode::<F>)
-                .transpose()
-                .map_err(|error| FitError::Previous {
-                    reason: error.to_string(),
-                })?;
+        let previous = previous.map(earlier::<F>).transpose()?;
         // Numbers fitted under another transformation are no guess.
         let wanted = Wanted::read(params)?;
         let start = previous
@@ -134,22 +182,18 @@ impl<F: Family> Forecaster for F {
                 Some(transform) => transform.is(wanted),
             })
             .map_or(Start::Cold, |previous| Start::Near(&previous.fitted));
-        let (transform, learned) = learn::<F>(history, params, start, None)?;
-        let loss = root_mean_square(errors(history.values, &learned.predictions));
-        if let Some(loss) = loss {
-            finite("loss", loss)?;
-        }
-        let state = Dated {
-            newest_date,
-            transform,
-            fitted: learned.body,
-        };
-        Ok(Fitted {
-            state: State::encode(F::NAME, F::FORMAT, &state),
-            loss,
-            predictions: learned.predictions,
-            aicc: learned.aicc,
-        })
+        fit(self, history, params, start, None)
+    }
+
+    fn refit(
+        &self,
+        history: Series<'_>,
+        params: &Params,
+        fitted: &State,
+    ) -> Result<Fitted, FitError> {
+        let previous = earlier::<F>(fitted)?;
+        let start = Start::Keep(&previous.fitted);
+        fit(self, history, params, start, previous.transform.as_ref())
     }
 
     fn validation_loss(&self, history: Series<'_>, params: &Params, fitted: &State) -> Option<f64> {
@@ -177,27 +221,97 @@ impl<F: Family> Forecaster for F {
     }
 
     fn condition(&self, state: &State, recent: Series<'_>) -> Result<State, StateError> {
-        let mut dated = decode::<F>(state)?;
-        recent.check()?;
-        let (Some(first), Some(last)) = (recent.dates.first(), recent.dates.last()) else {
+        let mut resumed = Resumed::<F>::new(state)?;
+        if recent.is_empty() {
+            recent.check()?;
             return Ok(state.clone());
-        };
-        if *first <= dated.newest_date {
-            return Err(FitError::Unordered { date: *first }.into());
         }
-        advance::<F>(&mut dated, recent, &mut |_| {})?;
-        dated.newest_date = *last;
-        Ok(State::encode(F::NAME, F::FORMAT, &dated))
+        resumed.advance(recent, &mut |_| {})?;
+        Ok(resumed.state())
+    }
+
+    fn resume(&self, state: &State) -> Result<Box<dyn Running>, StateError> {
+        Ok(Box::new(Resumed::<F>::new(state)?))
     }
 
     fn outlook(&self, state: &State, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError> {
-        let dated = decode::<F>(state)?;
-        let inner = F::expect(dated.fitted, ahead)?;
-        Ok(match dated.transform {
+        Box::new(Resumed::<F>::new(state)?).outlook(ahead)
+    }
+}
+
+/// A decoded state of a family.
+struct Resumed<F: Family>(Dated<F::Body>);
+
+impl<F: Family> Resumed<F> {
+    fn new(state: &State) -> Result<Self, StateError> {
+        decode::<F>(state).map(Resumed)
+    }
+}
+
+impl<F: Family> Running for Resumed<F> {
+    fn advance(
+        &mut self,
+        recent: Series<'_>,
+        predicted: &mut dyn FnMut(f64),
+    ) -> Result<(), StateError> {
+        recent.check()?;
+        let (Some(first), Some(last)) = (recent.dates.first(), recent.dates.last()) else {
+            return Ok(());
+        };
+        if *first <= self.0.newest_date {
+            return Err(FitError::Unordered { date: *first }.into());
+        }
+        advance::<F>(&mut self.0, recent, predicted)?;
+        self.0.newest_date = *last;
+        Ok(())
+    }
+
+    fn state(&self) -> State {
+        State::encode(F::NAME, F::FORMAT, &self.0)
+    }
+
+    fn outlook(self: Box<Self>, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError> {
+        let inner = F::expect(self.0.fitted, ahead)?;
+        Ok(match self.0.transform {
             None => inner,
             Some(transform) => Box::new(Transformed { inner, transform }),
         })
     }
+}
+
+/// Fits a history, under the transformation that is asked for or, if there is one, the form of that
+/// kept.
+fn fit<F: Family>(
+    family: &F,
+    history: Series<'_>,
+    params: &Params,
+    start: Start<'_, F::Body>,
+    kept: Option<&Transform>,
+) -> Result<Fitted, FitError> {
+    let newest_date = check(family, history, params)?;
+    let (transform, learned) = learn::<F>(history, params, start, kept)?;
+    let loss = root_mean_square(errors(history.values, &learned.predictions));
+    if let Some(loss) = loss {
+        finite("loss", loss)?;
+    }
+    let state = Dated {
+        newest_date,
+        transform,
+        fitted: learned.body,
+    };
+    Ok(Fitted {
+        state: State::encode(F::NAME, F::FORMAT, &state),
+        loss,
+        predictions: learned.predictions,
+        aicc: learned.aicc,
+    })
+}
+
+/// The decoded state that a fit begins from.
+fn earlier<F: Family>(state: &State) -> Result<Dated<F::Body>, FitError> {
+    decode::<F>(state).map_err(|error| FitError::Previous {
+        reason: error.to_string(),
+    })
 }
 
 /// The date of the newest observation of a history that can be fitted.

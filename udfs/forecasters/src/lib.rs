@@ -19,20 +19,30 @@ pub mod series;
 pub mod state;
 pub mod suggestion;
 
+mod ces;
+mod combination;
 mod drill;
+mod ets;
 mod family;
 mod fitted;
 mod least_squares;
 mod linear_regression;
+mod loess;
+mod logarithms;
 mod math;
+mod members;
 mod moments;
+mod mstl;
 mod naive;
 mod noise;
 mod optimize;
 mod outlook;
 mod random_walk;
 mod seasonal;
+mod seasonal_autoregression;
 mod seasonal_naive;
+mod seasons;
+mod stl;
 mod theta;
 mod transform;
 mod window;
@@ -44,7 +54,9 @@ pub use calendar::{Calendar, TradingDays};
 pub use date::Day;
 pub use digest::Digest;
 pub use errors::{FitError, StateError, UnknownValue};
+pub use family::Running;
 pub use fitted::Fitted;
+pub use members::Member;
 pub use outlook::Outlook;
 pub use params::{Parameter, Params};
 pub use paths::Paths;
@@ -66,6 +78,9 @@ pub trait Forecaster: Send + Sync {
     /// The parameters it accepts: its own, then those that every family takes.
     fn parameters(&self) -> Vec<Parameter>;
 
+    /// The models it holds under these parameters; none where it is not made of others.
+    fn members(&self, params: &Params) -> Result<Vec<Member>, FitError>;
+
     /// The least number of observations it can be fitted on, covariates aside. Reads every
     /// parameter, so a value that is out of range is an error here.
     fn minimum_observations(&self, params: &Params) -> Result<usize, FitError>;
@@ -79,6 +94,15 @@ pub trait Forecaster: Send + Sync {
         previous: Option<&State>,
     ) -> Result<Fitted, FitError>;
 
+    /// As [`Forecaster::fit`], but the form stays that of `fitted` (which was fitted to the series
+    /// or a part of it) and only parameters are estimated, from its own on.
+    fn refit(
+        &self,
+        history: Series<'_>,
+        params: &Params,
+        fitted: &State,
+    ) -> Result<Fitted, FitError>;
+
     /// The root mean square of the one-step errors over the last fifth of a history by a model of
     /// the form of `fitted` (which was fitted on all of it) that is fitted on the rest only;
     /// `None` where the rest does not do.
@@ -87,6 +111,9 @@ pub trait Forecaster: Send + Sync {
     /// Brings a fitted state up to observations newer than any in it, parameters frozen, in time
     /// proportional to their number. Without observations no byte of the state changes.
     fn condition(&self, state: &State, recent: Series<'_>) -> Result<State, StateError>;
+
+    /// Decodes a state once, for many calls.
+    fn resume(&self, state: &State) -> Result<Box<dyn Running>, StateError>;
 
     /// What the model expects of the steps to come.
     fn outlook(&self, state: &State, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError>;
@@ -126,7 +153,7 @@ pub struct Entry {
 
 /// The models that come with almanac, simplest first.
 pub fn catalog() -> &'static [Entry] {
-    static CATALOG: [Entry; 10] = [
+    static CATALOG: [Entry; 22] = [
         Entry {
             key: "naive",
             family: &naive::Naive,
@@ -158,6 +185,12 @@ pub fn catalog() -> &'static [Entry] {
             summary: "least squares on lags 1, 7 and 14, means over 7 and 30 steps, and covariates",
         },
         Entry {
+            key: "seasonal_autoregression",
+            family: &seasonal_autoregression::SeasonalAutoregression,
+            params: "{}",
+            summary: "autoregression on the newest values and those around each season ago",
+        },
+        Entry {
             key: "theta",
             family: &theta::Theta,
             params: r#"{"form":"standard"}"#,
@@ -187,19 +220,96 @@ pub fn catalog() -> &'static [Entry] {
             params: r#"{"form":"auto"}"#,
             summary: "the better of the theta methods that estimate their share of the slope",
         },
+        Entry {
+            key: "ces",
+            family: &ces::Ces,
+            params: r#"{"form":"none"}"#,
+            summary: "complex exponential smoothing without season",
+        },
+        Entry {
+            key: "auto_ces",
+            family: &ces::Ces,
+            params: "{}",
+            summary: "complex exponential smoothing with the form of season that has the least AICc",
+        },
+        Entry {
+            key: "ses",
+            family: &ets::Ets,
+            params: r#"{"error":"A","trend":"N","season":"N"}"#,
+            summary: "simple exponential smoothing: a level that moves",
+        },
+        Entry {
+            key: "holt",
+            family: &ets::Ets,
+            params: r#"{"error":"A","trend":"A","damped":false,"season":"N"}"#,
+            summary: "Holt's exponential smoothing: level and linear trend",
+        },
+        Entry {
+            key: "damped",
+            family: &ets::Ets,
+            params: r#"{"error":"A","trend":"Ad","season":"N"}"#,
+            summary: "exponential smoothing of level and a trend that fades",
+        },
+        Entry {
+            key: "holt_winters",
+            family: &ets::Ets,
+            params: r#"{"trend":"A","damped":false,"season":"some"}"#,
+            summary: "level, linear trend and a season of 5 steps, added or multiplied",
+        },
+        Entry {
+            key: "auto_ets",
+            family: &ets::Ets,
+            params: "{}",
+            summary: "exponential smoothing of the form that AICc chooses",
+        },
+        Entry {
+            key: "mstl_ets",
+            family: &mstl::Mstl,
+            params: r#"{"model":"auto_ets"}"#,
+            summary: "one or several seasons taken out, exponential smoothing of the rest",
+        },
+        Entry {
+            key: "ets_ces_dot",
+            family: &combination::Combination,
+            params: r#"{"members":["auto_ets","auto_ces","dot"]}"#,
+            summary: "median of three automatic models of smoothing: a good start for any series",
+        },
+        Entry {
+            key: "seasonal_combination",
+            family: &combination::Combination,
+            params: r#"{"members":["seasonal_autoregression",
+                {"model":"seasonal_autoregression","params":{"difference":"shortest"}},
+                "mstl_ets","auto_ets","auto_ces"]}"#,
+            summary: "median of autoregressions, smoothing and decomposition, for a clear season",
+        },
+        Entry {
+            key: "multi_seasonal_combination",
+            family: &combination::Combination,
+            params: r#"{"members":["seasonal_autoregression",
+                {"model":"seasonal_autoregression","params":{"logarithms":"no"}},
+                {"model":"seasonal_autoregression","params":{"difference":"shortest"}},
+                {"model":"seasonal_autoregression","params":{"difference":"longest"}},
+                "mstl_ets"]}"#,
+            summary: "median of autoregressions and decomposition, for several seasons at once",
+        },
     ];
     &CATALOG
 }
 
 /// Every family, those outside the catalog included.
 pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
-    static FAMILIES: [&dyn Forecaster; 7] = [
+    static FAMILIES: [&dyn Forecaster; 12] = [
         &naive::Naive,
         &random_walk::RandomWalk,
         &seasonal_naive::SeasonalNaive,
         &window_mean::WindowMean,
         &linear_regression::LinearRegression,
+        &seasonal_autoregression::SeasonalAutoregression,
         &theta::Theta,
+        &ces::Ces,
+        &ets::Ets,
+        &mstl::Mstl,
+        &combination::Combination,
         &drill::Drill,
     ];
     FAMILIES.into_iter()

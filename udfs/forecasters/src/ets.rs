@@ -1,0 +1,583 @@
+//! Exponential smoothing in state space form (ETS): a level, a trend that may fade, and a season,
+//! each of them added or multiplied, with errors that are added or multiplied.
+//!
+//! Assumes that level, growth and season wander, driven by one and the same error, and that newer
+//! observations tell more of them than older ones. Errors that are factors suit series whose
+//! fluctuations grow with their level. The wrong choice where a series depends on something other
+//! than its own past, returns quickly to a mean, or has several seasons.
+//!
+//! Hyndman, Koehler, Ord and Snyder, *Forecasting with Exponential Smoothing* (2008): the thirty
+//! forms (tables 2.2 and 2.3), the likelihood (section 5.1), initial states (section 2.6.1, and
+//! searched with the rest), the usual region of the parameters, selection by AICc (section 7.2,
+//! with the error variance counted among the parameters), means and variances of the additive forms
+//! (table 6.1); Hyndman and Athanasopoulos, *Forecasting: Principles and Practice* (3rd edition),
+//! chapter 8. Paths of the other forms are simulated.
+//!
+//! A history too short for a form has its initial states held where a decomposition puts them; if
+//! it is too short even for that, an automatic choice has no such form. The initial states of a
+//! season of more than 24 steps are held always, counted as if they were not.
+
+mod climb;
+mod form;
+mod future;
+mod point;
+mod recursion;
+mod search;
+mod slopes;
+mod start;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Parameter, Params,
+    errors::{FitError, StateError},
+    family::{Family, Learned, Start},
+    fitted::finite,
+    math::ln,
+    noise::{self, Noise},
+    outlook::{Linear, Outlook},
+    series::{Ahead, Series},
+    state::corrupt,
+};
+use form::{Form, Kind};
+use future::Future;
+use recursion::{Smoothing, States, filter};
+use search::{Found, Known, Search};
+
+/// Exponential smoothing.
+pub struct Ets;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Body {
+    /// Error, trend and season, such as MAdM.
+    form: Form,
+    alpha: f64,
+    beta: f64,
+    gamma: f64,
+    phi: f64,
+    level: f64,
+    growth: f64,
+    /// The state of the next season first.
+    season: Vec<f64>,
+    /// The states before the first observation: level, growth and season.
+    origin: (f64, f64, Vec<f64>),
+    /// The errors, relative ones where the form has those, frozen as fitted.
+    noise: Noise,
+}
+
+impl Body {
+    fn smoothing(&self) -> Smoothing {
+        Smoothing {
+            alpha: self.alpha,
+            beta: self.beta,
+            gamma: self.gamma,
+            phi: self.phi,
+        }
+    }
+}
+
+/// What a user left open, and what not.
+#[derive(Clone, Debug, PartialEq)]
+struct Choice {
+    relative: Option<bool>,
+    trend: Option<Kind>,
+    damped: Option<bool>,
+    season: Seasons,
+    season_length: usize,
+    errors: noise::Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seasons {
+    /// Any season or none.
+    Any,
+    /// Some season.
+    Some,
+    /// This.
+    Only(Kind),
+}
+
+impl Choice {
+    fn read(params: &Params) -> Result<Choice, FitError> {
+        let relative = match params.str_or("error", "auto")? {
+            "auto" | "Z" => None,
+            "A" | "additive" => Some(false),
+            "M" | "multiplicative" => Some(true),
+            _ => return Err(params.out_of_range("error", "A, M or auto")),
+        };
+        let (trend, fading) = match params.str_or("trend", "auto")? {
+            "auto" | "Z" => (None, None),
+            "N" | "none" => (Some(Kind::None), None),
+            "A" | "additive" => (Some(Kind::Additive), None),
+            "Ad" => (Some(Kind::Additive), Some(true)),
+            "M" | "multiplicative" => (Some(Kind::Multiplicative), None),
+            "Md" => (Some(Kind::Multiplicative), Some(true)),
+            _ => return Err(params.out_of_range("trend", "N, A, Ad, M, Md or auto")),
+        };
+        let damped = match params.values().get("damped").cloned() {
+            None => None,
+            Some(value) => match (value.as_bool(), value.as_str()) {
+                (Some(damped), _) => Some(damped),
+                (_, Some("auto" | "Z")) => None,
+                _ => return Err(params.out_of_range("damped", "true, false or auto")),
+            },
+        };
+        let damped = match (damped, fading) {
+            (Some(false), Some(true)) => {
+                return Err(params.out_of_range("damped", "true or auto with a trend Ad or Md"));
+            }
+            (Some(true), _) if trend == Some(Kind::None) => {
+                return Err(params.out_of_range("damped", "false or auto without a trend"));
+            }
+            (damped, fading) => damped.or(fading),
+        };
+        let season = match params.str_or("season", "auto")? {
+            "auto" | "Z" => Seasons::Any,
+            "some" => Seasons::Some,
+            "N" | "none" => Seasons::Only(Kind::None),
+            "A" | "additive" => Seasons::Only(Kind::Additive),
+            "M" | "multiplicative" => Seasons::Only(Kind::Multiplicative),
+            _ => return Err(params.out_of_range("season", "N, A, M, some or auto")),
+        };
+        let season_length = params.usize_or("season_length", 5)?;
+        let least = match season {
+            Seasons::Only(Kind::None) | Seasons::Any => 1,
+            _ => 2,
+        };
+        if season_length < least {
+            let needed = format!("at least {least} with this `season`");
+            return Err(params.out_of_range("season_length", &needed));
+        }
+        Ok(Choice {
+            relative,
+            trend,
+            damped,
+            season,
+            season_length,
+            errors: noise::Kind::read(params)?,
+        })
+    }
+
+    /// The fewest observations for the simplest form that is allowed.
+    fn minimum(&self) -> usize {
+        let trend = match (self.trend, self.damped) {
+            (None | Some(Kind::None), Some(false) | None) => 2,
+            _ => 4,
+        };
+        match self.season {
+            Seasons::Any | Seasons::Only(Kind::None) => trend,
+            Seasons::Some | Seasons::Only(_) => self.season_length.saturating_mul(2).max(trend),
+        }
+    }
+
+    fn allows(&self, form: Form) -> bool {
+        let season = match self.season {
+            Seasons::Any => true,
+            Seasons::Some => form.season != Kind::None,
+            Seasons::Only(season) => form.season == season,
+        };
+        let trend = match self.trend {
+            // Growth by a factor is for those who ask for it.
+            None => form.trend != Kind::Multiplicative,
+            Some(trend) => form.trend == trend,
+        };
+        let damped = match self.damped {
+            None => true,
+            Some(true) => form.damped,
+            Some(false) => !form.damped,
+        };
+        let relative = self
+            .relative
+            .is_none_or(|relative| form.relative == relative);
+        season && trend && damped && relative
+    }
+
+    /// Whether so many values hold two seasons.
+    fn seasons(&self, count: usize) -> bool {
+        self.season_length >= 2 && count / 2 >= self.season_length
+    }
+
+    /// The forms to choose from for so many values; `positive` tells whether all values are.
+    fn forms(&self, count: usize, positive: bool) -> Vec<Form> {
+        let allowed: Vec<Form> = Form::all().filter(|form| self.allows(*form)).collect();
+        // What leaves no choice is what was asked for, stable or not, if it can be fitted at all.
+        if let [form] = allowed[..] {
+            return vec![form];
+        }
+        let seasonal = self.seasons(count);
+        let mut forms: Vec<Form> = allowed
+            .iter()
+            .copied()
+            .filter(|form| {
+                (positive || !form.positive()) && (seasonal || form.season == Kind::None)
+            })
+            .collect();
+        if forms.iter().any(|form| !form.unstable()) {
+            forms.retain(|form| !form.unstable());
+        }
+        // AICc is defined where two observations more than parameters are left.
+        let enough = |form: &Form| count > form.parameters(self.season_length) + 1;
+        if forms.iter().any(enough) {
+            forms.retain(enough);
+        } else {
+            forms.truncate(1);
+        }
+        forms
+    }
+}
+
+impl Family for Ets {
+    type Body = Body;
+    const NAME: &'static str = "ets";
+    const FORMAT: u32 = 1;
+    const SUMMARY: &'static str = "exponential smoothing: level, trend and season by AICc";
+    const PARAMETERS: &'static [Parameter] = &[
+        Parameter {
+            name: "error",
+            default: "\"auto\"",
+            help: "A (additive), M (multiplicative) or auto",
+        },
+        Parameter {
+            name: "trend",
+            default: "\"auto\"",
+            help: "N (none), A (additive), Ad (damped), M (multiplicative), Md, or auto: N, A or Ad",
+        },
+        Parameter {
+            name: "damped",
+            default: "\"auto\"",
+            help: "whether a trend fades: true, false or auto",
+        },
+        Parameter {
+            name: "season",
+            default: "\"auto\"",
+            help: "N (none), A (additive), M (multiplicative), some (A or M) or auto",
+        },
+        Parameter {
+            name: "season_length",
+            default: "5",
+            help: "steps in a season; 1 for none",
+        },
+        noise::ERRORS,
+    ];
+
+    fn minimum(params: &Params) -> Result<usize, FitError> {
+        Ok(Choice::read(params)?.minimum())
+    }
+
+    fn learn(
+        history: Series<'_>,
+        params: &Params,
+        start: Start<'_, Body>,
+    ) -> Result<Learned<Body>, FitError> {
+        let choice = Choice::read(params)?;
+        let values = history.values;
+        let lowest = values.iter().position(|value| *value <= 0.0);
+        let allowed = || choice.forms(values.len(), lowest.is_none());
+        let (forms, near, keep) = match start {
+            Start::Cold => (allowed(), None, false),
+            Start::Near(body) => (allowed(), Some(body), false),
+            Start::Keep(body) if choice.seasons(values.len()) || body.season.is_empty() => {
+                (vec![body.form], Some(body), true)
+            }
+            Start::Keep(body) => (allowed(), Some(body), false),
+        };
+        if let (Some(index), true) = (lowest, forms.iter().all(|form| form.positive())) {
+            return Err(FitError::Domain {
+                date: history.dates[index],
+                value: values[index],
+                needed: "values above zero",
+            });
+        }
+        if values.iter().all(|value| *value == values[0]) {
+            return Ok(constant(values, forms[0], choice.season_length));
+        }
+        let scale = scale(values);
+        let scaled: Vec<f64> = values.iter().map(|value| value / scale).collect();
+        let known = near
+            .filter(|body| body.season.is_empty() || body.season.len() == choice.season_length)
+            .map(|body| Known {
+                form: body.form,
+                smoothing: body.smoothing(),
+                origin: States {
+                    level: body.origin.0 / scale,
+                    growth: if body.form.trend == Kind::Multiplicative {
+                        body.origin.1
+                    } else {
+                        body.origin.1 / scale
+                    },
+                    season: body
+                        .origin
+                        .2
+                        .iter()
+                        .map(|state| match body.form.season {
+                            Kind::Multiplicative => *state,
+                            _ => state / scale,
+                        })
+                        .collect(),
+                },
+            });
+        let mut search = Search::new(&scaled, choice.season_length, known.as_ref());
+        let found = match &known {
+            Some(known) if !keep && forms.contains(&known.form) => search.near(&forms, known.form),
+            _ => search.best(&forms),
+        };
+        let found = found.ok_or(FitError::Overflow {
+            quantity: "likelihood",
+        })?;
+        finish(values, &scaled, scale, found, choice.errors)
+    }
+
+    fn check(body: &Body) -> Result<(), StateError> {
+        let numbers = [
+            body.alpha,
+            body.beta,
+            body.gamma,
+            body.phi,
+            body.level,
+            body.growth,
+            body.origin.0,
+            body.origin.1,
+        ];
+        let finite = |numbers: &[f64]| numbers.iter().all(|number| number.is_finite());
+        if !finite(&numbers) || !finite(&body.season) || !finite(&body.origin.2) {
+            return Err(corrupt("a number is not finite"));
+        }
+        let shares = [body.alpha, body.beta, body.gamma, body.phi];
+        if shares.iter().any(|share| !(0.0..=1.0).contains(share)) {
+            return Err(corrupt("a smoothing parameter is not between 0 and 1"));
+        }
+        let seasonal = body.form.season != Kind::None;
+        if seasonal == body.season.is_empty() || body.origin.2.len() != body.season.len() {
+            return Err(corrupt("the season does not fit the form"));
+        }
+        if body.form.trend == Kind::Multiplicative && body.growth <= 0.0 {
+            return Err(corrupt("growth by a factor is not above zero"));
+        }
+        body.noise.check()
+    }
+
+    fn advance(
+        body: &mut Body,
+        recent: Series<'_>,
+        predicted: &mut dyn FnMut(f64),
+    ) -> Result<(), StateError> {
+        if body.form.positive() {
+            if let Some(index) = recent.values.iter().position(|value| *value <= 0.0) {
+                return Err(StateError::Domain {
+                    date: recent.dates[index],
+                    value: recent.values[index],
+                    needed: "values above zero",
+                });
+            }
+        }
+        let smoothing = body.smoothing();
+        let mut states = States {
+            level: body.level,
+            growth: body.growth,
+            season: std::mem::take(&mut body.season),
+        };
+        filter(body.form, &smoothing, &mut states, recent.values, predicted);
+        body.level = states.level;
+        body.growth = states.growth;
+        body.season = states.season;
+        Ets::check(body)
+    }
+
+    fn expect(body: Body, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError> {
+        let smoothing = body.smoothing();
+        let states = States {
+            level: body.level,
+            growth: body.growth,
+            season: body.season,
+        };
+        if body.form.linear() {
+            return Ok(Box::new(linear(
+                body.form,
+                &smoothing,
+                &states,
+                body.noise,
+                ahead.steps,
+            )));
+        }
+        Ok(Box::new(Future {
+            form: body.form,
+            smoothing,
+            states,
+            noise: body.noise,
+            steps: ahead.steps,
+        }))
+    }
+}
+
+/// Means and weights of a form in which everything is added (Hyndman, Koehler, Ord and Snyder,
+/// table 6.1): the weight of an error j steps later is alpha, plus beta times the sum of the first j
+/// powers of phi, plus gamma at whole seasons.
+fn linear(
+    form: Form,
+    smoothing: &Smoothing,
+    states: &States,
+    noise: Noise,
+    steps: usize,
+) -> Linear {
+    let mut mean = Vec::with_capacity(steps);
+    let mut weights = Vec::with_capacity(steps);
+    let (mut power, mut powers) = (1.0, 0.0);
+    for step in 0..steps {
+        weights.push(match step {
+            0 => 1.0,
+            _ => {
+                let season = match states.season.len() {
+                    0 => false,
+                    length => step.is_multiple_of(length),
+                };
+                smoothing.alpha
+                    + smoothing.beta * powers
+                    + if season { smoothing.gamma } else { 0.0 }
+            }
+        });
+        power *= smoothing.phi;
+        powers += power;
+        let trend = if form.trend == Kind::None {
+            0.0
+        } else {
+            powers * states.growth
+        };
+        let season = match states.season.len() {
+            0 => 0.0,
+            length => states.season[step % length],
+        };
+        mean.push(states.level + trend + season);
+    }
+    Linear {
+        mean,
+        weights,
+        noise,
+    }
+}
+
+/// The power of two just above the largest value.
+fn scale(values: &[f64]) -> f64 {
+    let largest = values
+        .iter()
+        .fold(0.0, |most: f64, value| most.max(value.abs()));
+    let mut scale = 1.0;
+    while scale <= largest && scale < 1e300 {
+        scale *= 2.0;
+    }
+    while scale > 2.0 * largest && scale > 1e-300 {
+        scale *= 0.5;
+    }
+    scale
+}
+
+/// What a history of equal values teaches: all of them are predicted.
+fn constant(values: &[f64], form: Form, season_length: usize) -> Learned<Body> {
+    let value = values[0];
+    let factor = f64::from(u8::from(form.trend == Kind::Multiplicative));
+    let season = match form.season {
+        Kind::None => vec![],
+        Kind::Additive => vec![0.0; season_length],
+        Kind::Multiplicative => vec![1.0; season_length],
+    };
+    Learned {
+        body: Body {
+            form,
+            alpha: 0.5,
+            beta: if form.trend == Kind::None { 0.0 } else { 0.05 },
+            gamma: if form.season == Kind::None { 0.0 } else { 0.05 },
+            phi: if form.damped { 0.95 } else { 1.0 },
+            level: value,
+            growth: factor,
+            season: season.clone(),
+            origin: (value, factor, season),
+            noise: Noise::gaussian(0.0),
+        },
+        predictions: vec![value; values.len()],
+        aicc: None,
+    }
+}
+
+/// The body of what was found on scaled values.
+fn finish(
+    values: &[f64],
+    scaled: &[f64],
+    scale: f64,
+    found: Found,
+    kind: noise::Kind,
+) -> Result<Learned<Body>, FitError> {
+    let mut states = found.origin.clone();
+    let mut predictions = Vec::with_capacity(values.len());
+    filter(
+        found.form,
+        &found.smoothing,
+        &mut states,
+        scaled,
+        &mut |prediction| predictions.push(prediction),
+    );
+    let relative = found.form.relative;
+    let errors: Vec<f64> = scaled
+        .iter()
+        .zip(&predictions)
+        .map(|(value, predicted)| {
+            let error = value - predicted;
+            if relative { error / predicted } else { error }
+        })
+        .collect();
+    let count = values.len();
+    let left = (count as f64 - (found.parameters - 1) as f64).max(1.0);
+    let squares: f64 = errors.iter().map(|error| error * error).sum();
+    let deviation = (squares / left).sqrt();
+    let noise = Noise::fit(kind, &errors, finite("deviation", deviation)?)?;
+    let noise = if relative { noise } else { noise.scaled(scale) };
+    let grown = if found.form.trend == Kind::Multiplicative {
+        1.0
+    } else {
+        scale
+    };
+    let seasoned = if found.form.season == Kind::Multiplicative {
+        1.0
+    } else {
+        scale
+    };
+    let unscaled = |season: Vec<f64>| season.iter().map(|state| state * seasoned).collect();
+    let n = count as f64;
+    let parameters = found.parameters as f64;
+    let aicc = found.loss
+        + n * (1.0 + ln(2.0 * std::f64::consts::PI / n))
+        + 2.0 * n * ln(scale)
+        + 2.0 * parameters
+        + 2.0 * parameters * (parameters + 1.0) / (n - parameters - 1.0);
+    for prediction in &mut predictions {
+        *prediction *= scale;
+    }
+    // Squares of deviations and of predictions have to fit into a double.
+    let size = (noise.deviation() * if relative { scale } else { 1.0 }).max(scale);
+    finite("likelihood", size * size * n)?;
+    let Smoothing {
+        alpha,
+        beta,
+        gamma,
+        phi,
+    } = found.smoothing;
+    Ok(Learned {
+        body: Body {
+            form: found.form,
+            alpha,
+            beta,
+            gamma,
+            phi,
+            level: states.level * scale,
+            growth: states.growth * grown,
+            season: unscaled(states.season),
+            origin: (
+                found.origin.level * scale,
+                found.origin.growth * grown,
+                unscaled(found.origin.season),
+            ),
+            noise,
+        },
+        predictions,
+        aicc: Some(aicc).filter(|_| n > parameters + 1.0),
+    })
+}

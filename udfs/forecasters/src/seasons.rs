@@ -1,0 +1,71 @@
+//! Which seasons a model of several of them is asked for.
+
+use crate::{Parameter, Params, errors::FitError};
+
+/// The lengths of several seasons.
+pub(crate) const SEASON_LENGTHS: Parameter = Parameter {
+    name: "season_lengths",
+    default: "[]",
+    help: "steps in each season; [] is season_length, and the week where that is a day",
+};
+
+/// The length of the only season.
+pub(crate) const SEASON_LENGTH: Parameter = Parameter {
+    name: "season_length",
+    default: "1",
+    help: "steps in a season where season_lengths are not given; 1 is no season",
+};
+
+/// The most seasons of a series.
+pub(crate) const MOST_SEASONS: usize = 8;
+
+/// Steps in a day of 60, 30, 20, 15, 10, 5 and 1 minutes.
+const DAYS: [usize; 7] = [24, 48, 72, 96, 144, 288, 1440];
+
+/// The lengths asked for, increasing, each at least 2.
+pub(crate) fn lengths(params: &Params) -> Result<Vec<usize>, FitError> {
+    let only = params.usize_or("season_length", 1)?;
+    if only == 0 {
+        return Err(params.out_of_range("season_length", "at least 1"));
+    }
+    let mut lengths = params.list_usize_or("season_lengths", &[])?;
+    if lengths.contains(&0) || lengths.len() > MOST_SEASONS {
+        let needed = format!("at most {MOST_SEASONS} numbers, each at least 1");
+        return Err(params.out_of_range("season_lengths", &needed));
+    }
+    if lengths.is_empty() {
+        lengths.push(only);
+        if DAYS.contains(&only) {
+            lengths.push(7 * only);
+        }
+    }
+    lengths.retain(|length| *length > 1);
+    lengths.sort_unstable();
+    lengths.dedup();
+    Ok(lengths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<usize>, FitError> {
+        lengths(&Params::parse(text).unwrap())
+    }
+
+    #[test]
+    fn a_day_brings_its_week_unless_the_seasons_are_listed() {
+        assert_eq!(read("{}"), Ok(vec![]));
+        assert_eq!(read(r#"{"season_length":12}"#), Ok(vec![12]));
+        assert_eq!(read(r#"{"season_length":24}"#), Ok(vec![24, 168]));
+        let listed = r#"{"season_length":24,"season_lengths":[8766,24,24,1]}"#;
+        assert_eq!(read(listed), Ok(vec![24, 8766]));
+        for refused in [
+            r#"{"season_length":0}"#,
+            r#"{"season_lengths":[0]}"#,
+            r#"{"season_lengths":[2,3,4,5,6,7,8,9,10]}"#,
+        ] {
+            assert_eq!(read(refused).unwrap_err().class(), "parameter");
+        }
+    }
+}
