@@ -1,7 +1,6 @@
 //! What a conditioned model expects: a point forecast, and futures to draw.
 
 use crate::{
-    moments,
     noise::Noise,
     paths::Paths,
     rng::{Rng, Streams},
@@ -131,15 +130,6 @@ impl Linear {
             }
         }
     }
-}
-
-/// The mean of each step over the paths that some streams give: a point forecast for models that
-/// have no formula for it.
-pub(crate) fn mean_of_paths(outlook: &impl Outlook, steps: usize, count: usize) -> Vec<f64> {
-    let paths = outlook.simulate(steps, count, &Streams::new(&crate::Digest::new()));
-    (0..steps)
-        .map(|step| moments::mean(paths.step(step)))
-        .collect()
 }
 
 #[cfg(test)]

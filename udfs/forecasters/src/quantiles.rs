@@ -357,7 +357,7 @@ mod tests {
             |rng| rng.normal(),
             |rng| 180.0 + rng.normal(),
             |rng| rng.uniform(),
-            |rng| (rng.normal() * 3.0).exp(),
+            |rng| crate::math::exp(rng.normal() * 3.0),
             |rng| 1.0 / (rng.uniform() - 0.5),
             |rng| (rng.uniform() * 4.0).floor() - 2.0,
             |rng| if rng.uniform() < 0.5 { -0.0 } else { 0.0 },

@@ -128,6 +128,10 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the platform's functions are what is compared with"
+    )]
     fn the_functions_agree_with_the_platform() {
         for index in 1..20_000 {
             let value = f64::from(index) / 1_000.0;
