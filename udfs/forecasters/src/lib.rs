@@ -22,6 +22,7 @@ pub mod suggestion;
 mod drill;
 mod family;
 mod fitted;
+mod garch;
 mod least_squares;
 mod linear_regression;
 mod math;
@@ -123,7 +124,7 @@ pub struct Entry {
 
 /// The models that come with almanac, simplest first.
 pub fn catalog() -> &'static [Entry] {
-    static CATALOG: [Entry; 5] = [
+    static CATALOG: [Entry; 9] = [
         Entry {
             key: "naive",
             family: &naive::Naive,
@@ -154,18 +155,43 @@ pub fn catalog() -> &'static [Entry] {
             params: "{}",
             summary: "least squares on lags 1, 7 and 14, means over 7 and 30 steps, and covariates",
         },
+        Entry {
+            key: "naive_garch",
+            family: &garch::Garch,
+            params: r#"{"mean":"zero"}"#,
+            summary: "the last value, with steps whose variance follows GARCH(1,1)",
+        },
+        Entry {
+            key: "garch",
+            family: &garch::Garch,
+            params: r#"{"errors":"student_t"}"#,
+            summary: "GARCH(1,1) returns around their mean, with Student's t errors",
+        },
+        Entry {
+            key: "gjr_garch",
+            family: &garch::Garch,
+            params: r#"{"variance":"gjr","errors":"student_t"}"#,
+            summary: "as garch, with falls and rises counting differently",
+        },
+        Entry {
+            key: "egarch",
+            family: &garch::Garch,
+            params: r#"{"variance":"egarch","errors":"student_t"}"#,
+            summary: "GARCH in logarithms of the variance, with Student's t errors",
+        },
     ];
     &CATALOG
 }
 
 /// Every family, those outside the catalog included.
 pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
-    static FAMILIES: [&dyn Forecaster; 6] = [
+    static FAMILIES: [&dyn Forecaster; 7] = [
         &naive::Naive,
         &random_walk::RandomWalk,
         &seasonal_naive::SeasonalNaive,
         &window_mean::WindowMean,
         &linear_regression::LinearRegression,
+        &garch::Garch,
         &drill::Drill,
     ];
     FAMILIES.into_iter()

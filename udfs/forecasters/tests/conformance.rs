@@ -292,7 +292,11 @@ fn very_small_and_very_large_prices_give_the_same_forecast_in_their_unit() {
             let scaled = simulate(entry.family, &fit(entry, scaled.series()), STEPS, 20);
             assert_finite(&scaled, entry.key);
             for (value, scaled) in paths.values.iter().zip(&scaled.values) {
-                assert!((scaled / scale / value - 1.0).abs() < 1e-9, "{}", entry.key);
+                // A search for parameters ends where rounding lets it: what the path moved by may
+                // differ a little.
+                let moved = (value - unit.values[199]).abs();
+                let tolerance = 1e-9 * value.abs() + 1e-5 * moved;
+                assert!((scaled / scale - value).abs() < tolerance, "{}", entry.key);
             }
         }
     }
