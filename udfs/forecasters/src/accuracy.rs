@@ -5,7 +5,7 @@
 //! Naive 2, against which the overall weighted average compares both. The continuous ranked
 //! probability score of a sample: Gneiting and Raftery (2007), equation 21.
 
-use crate::moments::mean;
+use crate::{moments::mean, seasonal};
 
 /// The symmetric mean absolute percentage error, in percent, from 0 to 200. A step that is zero and
 /// was forecast as zero has no error.
@@ -80,13 +80,7 @@ pub fn is_seasonal(history: &[f64], season_length: usize) -> bool {
     let center = mean(history);
     let deviations: Vec<f64> = history.iter().map(|value| value - center).collect();
     let square: f64 = deviations.iter().map(|value| value * value).sum();
-    let correlation = |lag: usize| {
-        let products = deviations[lag..]
-            .iter()
-            .zip(&deviations)
-            .map(|(now, before)| now * before);
-        products.sum::<f64>() / square
-    };
+    let correlation = |lag: usize| product(&deviations[lag..], &deviations) / square;
     let shorter: f64 = (1..season_length)
         .map(|lag| correlation(lag) * correlation(lag))
         .sum();
@@ -97,26 +91,25 @@ pub fn is_seasonal(history: &[f64], season_length: usize) -> bool {
 /// The factor of each phase of the season in the classical multiplicative decomposition: the mean
 /// ratio of its values to a centered moving average, all scaled to a mean of one.
 pub fn seasonal_factors(history: &[f64], season_length: usize) -> Vec<f64> {
-    let half = season_length / 2;
-    let mut sums = vec![0.0; season_length];
-    let mut counts = vec![0.0; season_length];
-    for index in half..history.len().saturating_sub(half) {
-        let window = &history[index - half..=index + half];
-        let mut total: f64 = window.iter().sum();
-        if season_length.is_multiple_of(2) {
-            total -= 0.5 * (window[0] + window[season_length]);
+    seasonal::indices(history, season_length, seasonal::Kind::Multiplicative)
+}
+
+/// The sum of the products of two rows, up to the end of the shorter one.
+fn product(left: &[f64], right: &[f64]) -> f64 {
+    const LANES: usize = 8;
+    let count = left.len().min(right.len());
+    let whole = count - count % LANES;
+    let mut sums = [0.0; LANES];
+    for (left, right) in left[..whole]
+        .chunks_exact(LANES)
+        .zip(right[..whole].chunks_exact(LANES))
+    {
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            *sum += left[lane] * right[lane];
         }
-        let trend = total / season_length as f64;
-        sums[index % season_length] += history[index] / trend;
-        counts[index % season_length] += 1.0;
     }
-    let ratios: Vec<f64> = sums
-        .iter()
-        .zip(counts)
-        .map(|(sum, count)| sum / count)
-        .collect();
-    let center = mean(&ratios);
-    ratios.into_iter().map(|ratio| ratio / center).collect()
+    let rest = left[whole..count].iter().zip(&right[whole..count]);
+    sums.iter().sum::<f64>() + rest.map(|(left, right)| left * right).sum::<f64>()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::{
     outlook::Outlook,
     series::{Ahead, Series},
     state::State,
+    transform::{self, Transform, Transformed, Wanted},
 };
 
 /// Where a fit begins.
@@ -40,7 +41,7 @@ pub(crate) struct Learned<B> {
 /// A family of models.
 ///
 /// What reaches its functions has been checked: parameters are known by name, dates increase, and
-/// values are finite. A history has at least as many observations as the family asked for.
+/// values are finite, transformed if the parameters say so. A history has at least as many observations as the family asked for.
 pub(crate) trait Family: Send + Sync {
     /// The fitted model: finite numbers, text and lists. `#[serde(deny_unknown_fields)]`.
     type Body: Serialize + DeserializeOwned + Clone;
@@ -87,6 +88,9 @@ pub(crate) trait Family: Send + Sync {
 struct Dated<B> {
     #[serde(with = "date::text")]
     newest_date: Day,
+    /// What the model was fitted under; absent if it was the values themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    transform: Option<Transform>,
     fitted: B,
 }
 
@@ -99,12 +103,12 @@ impl<F: Family> Forecaster for F {
         F::SUMMARY
     }
 
-    fn parameters(&self) -> &'static [Parameter] {
-        F::PARAMETERS
+    fn parameters(&self) -> Vec<Parameter> {
+        [F::PARAMETERS, &transform::PARAMETERS].concat()
     }
 
     fn minimum_observations(&self, params: &Params) -> Result<usize, FitError> {
-        F::minimum(params)
+        Ok(Wanted::read(params)?.minimum(F::minimum(params)?))
     }
 
     fn fit(
@@ -113,7 +117,7 @@ impl<F: Family> Forecaster for F {
         params: &Params,
         previous: Option<&State>,
     ) -> Result<Fitted, FitError> {
-        let newest_date = check::<F>(history, params)?;
+        let newest_date = check(self, history, params)?;
         let previous =
             previous
                 .map(decode::<F>)
@@ -121,16 +125,23 @@ impl<F: Family> Forecaster for F {
                 .map_err(|error| FitError::Previous {
                     reason: error.to_string(),
                 })?;
+        // Numbers fitted under another transformation are no guess.
+        let wanted = Wanted::read(params)?;
         let start = previous
             .as_ref()
+            .filter(|previous| match &previous.transform {
+                None => wanted == Wanted::None,
+                Some(transform) => transform.is(wanted),
+            })
             .map_or(Start::Cold, |previous| Start::Near(&previous.fitted));
-        let learned = F::learn(history, params, start)?;
+        let (transform, learned) = learn::<F>(history, params, start, None)?;
         let loss = root_mean_square(errors(history.values, &learned.predictions));
         if let Some(loss) = loss {
             finite("loss", loss)?;
         }
         let state = Dated {
             newest_date,
+            transform,
             fitted: learned.body,
         };
         Ok(Fitted {
@@ -144,16 +155,21 @@ impl<F: Family> Forecaster for F {
     fn validation_loss(&self, history: Series<'_>, params: &Params, fitted: &State) -> Option<f64> {
         let whole = decode::<F>(fitted).ok()?;
         let first = split(history.len())?;
-        if first < F::minimum(params).ok()? {
+        if first < self.minimum_observations(params).ok()? {
             return None;
         }
         let before = history.part(0..first);
-        let mut body = F::learn(before.series(), params, Start::Keep(&whole.fitted))
-            .ok()?
-            .body;
+        let start = Start::Keep(&whole.fitted);
+        let (transform, learned) =
+            learn::<F>(before.series(), params, start, whole.transform.as_ref()).ok()?;
+        let mut dated = Dated {
+            newest_date: whole.newest_date,
+            transform,
+            fitted: learned.body,
+        };
         let mut predictions = vec![];
         let after = history.part(first..history.len());
-        F::advance(&mut body, after.series(), &mut |prediction| {
+        advance::<F>(&mut dated, after.series(), &mut |prediction| {
             predictions.push(prediction)
         })
         .ok()?;
@@ -169,20 +185,25 @@ impl<F: Family> Forecaster for F {
         if *first <= dated.newest_date {
             return Err(FitError::Unordered { date: *first }.into());
         }
-        F::advance(&mut dated.fitted, recent, &mut |_| {})?;
+        advance::<F>(&mut dated, recent, &mut |_| {})?;
         dated.newest_date = *last;
         Ok(State::encode(F::NAME, F::FORMAT, &dated))
     }
 
     fn outlook(&self, state: &State, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError> {
-        F::expect(decode::<F>(state)?.fitted, ahead)
+        let dated = decode::<F>(state)?;
+        let inner = F::expect(dated.fitted, ahead)?;
+        Ok(match dated.transform {
+            None => inner,
+            Some(transform) => Box::new(Transformed { inner, transform }),
+        })
     }
 }
 
 /// The date of the newest observation of a history that can be fitted.
-fn check<F: Family>(history: Series<'_>, params: &Params) -> Result<Day, FitError> {
-    params.check_names(F::PARAMETERS)?;
-    let needed = F::minimum(params)?;
+fn check(family: &impl Forecaster, history: Series<'_>, params: &Params) -> Result<Day, FitError> {
+    params.check_names(&family.parameters())?;
+    let needed = family.minimum_observations(params)?;
     history.check()?;
     match history.dates.last() {
         Some(newest_date) if history.len() >= needed => Ok(*newest_date),
@@ -193,9 +214,61 @@ fn check<F: Family>(history: Series<'_>, params: &Params) -> Result<Day, FitErro
     }
 }
 
+/// Learns from a history under the transformation that is asked for; all that is learned but the
+/// body is in the history's own unit.
+fn learn<F: Family>(
+    history: Series<'_>,
+    params: &Params,
+    start: Start<'_, F::Body>,
+    kept: Option<&Transform>,
+) -> Result<(Option<Transform>, Learned<F::Body>), FitError> {
+    let wanted = Wanted::read(params)?;
+    let Some(applied) = wanted.apply(history, season_length::<F>(params)?, kept)? else {
+        return Ok((None, F::learn(history, params, start)?));
+    };
+    let mut learned = F::learn(applied.observations.series(), params, start)?;
+    learned.predictions = applied.restore(&learned.predictions, history.values);
+    learned.aicc = learned
+        .aicc
+        .map(|criterion| criterion + applied.criterion(history.values));
+    Ok((Some(applied.after), learned))
+}
+
+/// Brings a model and its transformation up to newer observations.
+fn advance<F: Family>(
+    dated: &mut Dated<F::Body>,
+    recent: Series<'_>,
+    predicted: &mut dyn FnMut(f64),
+) -> Result<(), StateError> {
+    let Some(transform) = &mut dated.transform else {
+        return F::advance(&mut dated.fitted, recent, predicted);
+    };
+    let mut passing = transform.clone();
+    let transformed = transform.take_in(recent.part(0..recent.len()))?;
+    let mut observed = recent.values.iter();
+    F::advance(&mut dated.fitted, transformed.series(), &mut |prediction| {
+        predicted(passing.back(prediction));
+        if let Some(value) = observed.next() {
+            passing.pass(*value);
+        }
+    })
+}
+
+/// The season that a family is asked to look for, or looks for by itself; 1 for none.
+fn season_length<F: Family>(params: &Params) -> Result<usize, FitError> {
+    let own = F::PARAMETERS
+        .iter()
+        .find(|parameter| parameter.name == "season_length");
+    let default = own.and_then(|parameter| parameter.default.parse().ok());
+    params.usize_or("season_length", default.unwrap_or(1))
+}
+
 fn decode<F: Family>(state: &State) -> Result<Dated<F::Body>, StateError> {
     let dated: Dated<F::Body> = state.decode(F::NAME, F::FORMAT)?;
     F::check(&dated.fitted)?;
+    if let Some(transform) = &dated.transform {
+        transform.check()?;
+    }
     Ok(dated)
 }
 

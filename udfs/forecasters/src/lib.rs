@@ -32,7 +32,10 @@ mod noise;
 mod optimize;
 mod outlook;
 mod random_walk;
+mod seasonal;
 mod seasonal_naive;
+mod theta;
+mod transform;
 mod window;
 mod window_mean;
 mod ziggurat;
@@ -61,8 +64,8 @@ pub trait Forecaster: Send + Sync {
     /// What it does, in one line.
     fn summary(&self) -> &'static str;
 
-    /// The parameters it accepts.
-    fn parameters(&self) -> &'static [Parameter];
+    /// The parameters it accepts: its own, then those that every family takes.
+    fn parameters(&self) -> Vec<Parameter>;
 
     /// The least number of observations it can be fitted on, covariates aside. Reads every
     /// parameter, so a value that is out of range is an error here.
@@ -105,7 +108,7 @@ pub trait Forecaster: Send + Sync {
 
     /// Refuses parameters that are unknown, of the wrong type or out of range.
     fn validate(&self, params: &Params) -> Result<(), FitError> {
-        params.check_names(self.parameters())?;
+        params.check_names(&self.parameters())?;
         self.minimum_observations(params).map(|_| ())
     }
 }
@@ -124,7 +127,7 @@ pub struct Entry {
 
 /// The models that come with almanac, simplest first.
 pub fn catalog() -> &'static [Entry] {
-    static CATALOG: [Entry; 9] = [
+    static CATALOG: [Entry; 14] = [
         Entry {
             key: "naive",
             family: &naive::Naive,
@@ -179,18 +182,49 @@ pub fn catalog() -> &'static [Entry] {
             params: r#"{"variance":"egarch","errors":"student_t"}"#,
             summary: "GARCH in logarithms of the variance, with Student's t errors",
         },
+        Entry {
+            key: "theta",
+            family: &theta::Theta,
+            params: r#"{"form":"standard"}"#,
+            summary: "theta method: exponential smoothing with half the slope of a straight line",
+        },
+        Entry {
+            key: "optimized_theta",
+            family: &theta::Theta,
+            params: r#"{"form":"optimized"}"#,
+            summary: "theta method with an estimated share of the slope of a straight line",
+        },
+        Entry {
+            key: "dynamic_theta",
+            family: &theta::Theta,
+            params: r#"{"form":"dynamic"}"#,
+            summary: "theta method whose straight line is updated with every observation",
+        },
+        Entry {
+            key: "dot",
+            family: &theta::Theta,
+            params: r#"{"form":"dynamic_optimized"}"#,
+            summary: "dynamic theta method with an estimated share of the slope",
+        },
+        Entry {
+            key: "auto_theta",
+            family: &theta::Theta,
+            params: r#"{"form":"auto"}"#,
+            summary: "the better of the theta methods that estimate their share of the slope",
+        },
     ];
     &CATALOG
 }
 
 /// Every family, those outside the catalog included.
 pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
-    static FAMILIES: [&dyn Forecaster; 7] = [
+    static FAMILIES: [&dyn Forecaster; 8] = [
         &naive::Naive,
         &random_walk::RandomWalk,
         &seasonal_naive::SeasonalNaive,
         &window_mean::WindowMean,
         &linear_regression::LinearRegression,
+        &theta::Theta,
         &garch::Garch,
         &drill::Drill,
     ];

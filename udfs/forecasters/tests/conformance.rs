@@ -528,3 +528,221 @@ fn the_catalog_is_sound() {
         Some("seasonal_naive")
     );
 }
+
+/// Every transform a family can be fitted under.
+const TRANSFORMS: [&str; 5] = [
+    r#"{"transform":"log"}"#,
+    r#"{"transform":"box_cox"}"#,
+    r#"{"transform":"box_cox","lambda":0.4}"#,
+    r#"{"transform":"difference"}"#,
+    r#"{"transform":"robust"}"#,
+];
+
+fn params_under(entry: &Entry, transform: &str) -> Params {
+    let mut values = params(entry).values().clone();
+    values.extend(Params::parse(transform).unwrap().values().clone());
+    Params::from(values)
+}
+
+#[test]
+fn every_model_works_under_every_transform() {
+    let sample = Sample::walk(260, 1.0);
+    let history = sample.part(0..200);
+    let (first, second, both) = (
+        sample.part(200..207),
+        sample.part(207..260),
+        sample.part(200..260),
+    );
+    for entry in catalog() {
+        for transform in TRANSFORMS {
+            let (family, key) = (entry.family, format!("{} {transform}", entry.key));
+            let params = params_under(entry, transform);
+            family.validate(&params).unwrap();
+            let fitted = family.fit(history.series(), &params, None).unwrap();
+            assert_eq!(fitted.predictions.len(), 200, "{key}");
+            assert!((0.5..8.0).contains(&fitted.loss.unwrap()), "{key}");
+            let validation_loss = family
+                .validation_loss(history.series(), &params, &fitted.state)
+                .unwrap();
+            assert!((0.5..8.0).contains(&validation_loss), "{key}");
+            let warm = family
+                .fit(sample.series(), &params, Some(&fitted.state))
+                .unwrap();
+            assert_finite(&simulate(family, &warm.state, STEPS, 5), &key);
+
+            let read = State::from_text(fitted.state.as_str().to_owned()).unwrap();
+            let unchanged = family.condition(&read, NOTHING).unwrap();
+            assert_eq!(unchanged.as_str(), fitted.state.as_str(), "{key}");
+            let once = family.condition(&read, both.series()).unwrap();
+            let halfway = family.condition(&read, first.series()).unwrap();
+            let twice = family.condition(&halfway, second.series()).unwrap();
+            assert_eq!(once.as_str(), twice.as_str(), "{key}");
+
+            let many = simulate(family, &once, STEPS, 50);
+            let few = simulate(family, &once, STEPS - 13, 7);
+            assert_finite(&many, &key);
+            for step in 0..few.steps {
+                assert_eq!(few.step(step), &many.step(step)[..7], "{key}");
+            }
+            // Near the last value, that is: turned back.
+            let last = sample.values[259];
+            let mut next = many.step(0).iter();
+            let near = next.all(|value| (value / last - 1.0).abs() < 0.3);
+            assert!(near, "{key}");
+        }
+    }
+}
+
+#[test]
+fn a_point_forecast_lies_in_the_middle_of_the_paths_under_every_transform() {
+    let sample = Sample::walk(200, 1.0);
+    for entry in catalog() {
+        for transform in TRANSFORMS {
+            let fitted = entry
+                .family
+                .fit(sample.series(), &params_under(entry, transform), None)
+                .unwrap();
+            let regressors = vec![vec![0.3; 5]; 2];
+            let ahead = Ahead {
+                steps: 5,
+                dates: &[],
+                regressors: &regressors,
+            };
+            let outlook = entry.family.outlook(&fitted.state, ahead).unwrap();
+            let paths = outlook.simulate(5, 2_000, &streams("middle"));
+            for (step, point) in outlook.point().iter().enumerate() {
+                let below = paths
+                    .step(step)
+                    .iter()
+                    .filter(|value| *value < point)
+                    .count();
+                assert!(
+                    (600..1_400).contains(&below),
+                    "{} {transform} {below}",
+                    entry.key
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn short_histories_under_a_transform_give_a_forecast_or_say_how_many_are_needed() {
+    for entry in catalog() {
+        for transform in TRANSFORMS {
+            let params = params_under(entry, transform);
+            let needed = entry.family.minimum_observations(&params).unwrap();
+            for length in needed.saturating_sub(2)..needed + 3 {
+                let mut sample = Sample::walk(length, 1.0);
+                sample.regressors.clear();
+                match entry.family.fit(sample.series(), &params, None) {
+                    Ok(fitted) => {
+                        assert!(length >= needed, "{} {transform} {length}", entry.key);
+                        assert_finite(&simulate_bare(entry.family, &fitted.state), entry.key);
+                    }
+                    Err(error) => {
+                        assert!(length < needed, "{} {transform} {length}", entry.key);
+                        let found = length;
+                        assert_eq!(error, FitError::TooShort { needed, found });
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_constant_series_forecasts_itself_under_every_transform() {
+    for value in [4.2, 0.1, 1e12, 1e-12] {
+        let sample = Sample::constant(200, value);
+        for entry in catalog() {
+            for transform in TRANSFORMS {
+                let params = params_under(entry, transform);
+                let fitted = entry.family.fit(sample.series(), &params, None).unwrap();
+                let paths = simulate(entry.family, &fitted.state, STEPS, 10);
+                // What a small value becomes under a power is close to the power's end.
+                let tolerance = if transform.contains("box_cox") {
+                    1e-3
+                } else {
+                    1e-12
+                };
+                for drawn in &paths.values {
+                    let off = (drawn / value - 1.0).abs();
+                    assert!(off < tolerance, "{} {transform} {value} {drawn}", entry.key);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn values_outside_a_domain_are_named_by_every_model() {
+    let sample = Sample::walk(210, 1.0);
+    let history = sample.part(0..200);
+    let mut fallen = sample.part(200..210);
+    fallen.values[5] = -37.63;
+    for entry in catalog() {
+        for transform in [r#"{"transform":"log"}"#, r#"{"transform":"box_cox"}"#] {
+            let params = params_under(entry, transform);
+            let family = entry.family;
+            let state = family.fit(history.series(), &params, None).unwrap().state;
+            let error = family.condition(&state, fallen.series()).unwrap_err();
+            assert_eq!(error.class(), "domain", "{}", entry.key);
+            let error = family.fit(fallen.series(), &params, None);
+            if family.minimum_observations(&params).unwrap() <= 10 {
+                assert_eq!(error.unwrap_err().class(), "domain", "{}", entry.key);
+            }
+        }
+    }
+}
+
+#[test]
+fn damaged_states_of_transformed_series_are_refused_without_a_panic() {
+    let sample = Sample::walk(120, 1.0);
+    let mut rng = streams("damage").path(2);
+    for entry in catalog() {
+        for transform in TRANSFORMS {
+            let params = params_under(entry, transform);
+            let fitted = entry.family.fit(sample.series(), &params, None).unwrap();
+            let text = fitted.state.as_str().to_owned();
+            let place_of = text.find("\"transform\"").unwrap();
+            for _ in 0..300 {
+                let mut bytes = text.clone().into_bytes();
+                let place = place_of + random_index(&mut rng, 120.min(text.len() - place_of));
+                bytes[place] = b"0123456789-.e,[]{}\"x"[random_index(&mut rng, 20)];
+                let Ok(state) = State::from_text(String::from_utf8(bytes).unwrap()) else {
+                    continue;
+                };
+                let regressors = vec![vec![0.3; 2]; 2];
+                let ahead = Ahead {
+                    steps: 2,
+                    dates: &[],
+                    regressors: &regressors,
+                };
+                let _ = entry.family.simulate(&state, ahead, 2, &streams("paths"));
+                let _ = entry.family.condition(&state, NOTHING);
+            }
+        }
+    }
+}
+
+#[test]
+fn parameters_have_names_of_their_own() {
+    for family in families() {
+        let parameters = family.parameters();
+        for (index, parameter) in parameters.iter().enumerate() {
+            assert!(
+                parameters[..index]
+                    .iter()
+                    .all(|other| other.name != parameter.name),
+                "{} {}",
+                family.name(),
+                parameter.name
+            );
+        }
+        let universal = ["transform", "lambda"];
+        for name in universal {
+            assert!(parameters.iter().any(|parameter| parameter.name == name));
+        }
+    }
+}

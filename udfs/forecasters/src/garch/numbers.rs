@@ -4,8 +4,10 @@
 //! persistence (below one, so the variance stays stationary), and the logarithms of the shares that
 //! the terms have of the persistence, which keeps every effect positive: that of positive errors as
 //! well as that of negative ones. For `egarch` it moves the stationary level, the effects of size
-//! and sign, and the partial autocorrelations of the level, which stay between -1 and 1. Degrees of
-//! freedom are between 2.05 and 500, searched by the logit of their reciprocal.
+//! and sign, and the partial autocorrelations of the level, which stay between -1 and 1; the sum of
+//! the effects of size is kept positive, for with a negative one errors in an early variance grow
+//! instead of dying out, and the likelihood is a thicket. Degrees of freedom are between 2.05 and
+//! 500, searched by the logit of their reciprocal.
 
 use super::{
     Body,
@@ -46,7 +48,10 @@ impl Numbers {
         let (constant, size, sign, carry);
         match form.kind {
             Kind::Egarch => {
-                size = (0..form.p).map(|_| next()).collect();
+                let total = exp(next().clamp(-30.0, 30.0));
+                let later: Vec<f64> = (1..form.p).map(|_| next()).collect();
+                let first = total - later.iter().sum::<f64>();
+                size = [&[first], later.as_slice()].concat();
                 sign = (0..form.o).map(|_| next()).collect();
                 let partial: Vec<f64> = (0..form.q).map(|_| tanh(next())).collect();
                 carry = from_partial(&partial);
@@ -148,7 +153,8 @@ impl Guess {
         match form.kind {
             Kind::Egarch => {
                 point.push(variance.constant / (1.0 - carried) + 2.0 * ln(ratio));
-                point.extend(variance.size.iter().chain(&variance.sign));
+                point.push(ln(variance.size.iter().sum::<f64>().max(1e-3)));
+                point.extend(variance.size[1..].iter().chain(&variance.sign));
                 let partial = to_partial(&variance.carry)?;
                 point.extend(partial.into_iter().map(inverse_tanh));
             }
@@ -213,8 +219,9 @@ impl Guess {
         point.push(0.5);
         match form.kind {
             Kind::Egarch => {
-                let each = 2.0 * effect / form.p as f64;
-                point.extend((0..form.p).map(|_| each));
+                let total = 2.0 * effect;
+                point.push(ln(total));
+                point.extend((1..form.p).map(|_| total / form.p as f64));
                 point.extend((0..form.o).map(|_| 0.0));
                 let carried = |lag| if lag == 0 { inverse_tanh(carry) } else { 0.0 };
                 point.extend((0..form.q).map(carried));

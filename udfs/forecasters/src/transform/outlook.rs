@@ -1,0 +1,60 @@
+//! Futures of a transformed series, turned back.
+
+use super::Transform;
+use crate::{
+    outlook::Outlook,
+    paths::Paths,
+    rng::{Rng, Streams},
+};
+
+/// What a model of the transformed series expects, in the series' own unit.
+pub(crate) struct Transformed {
+    pub(crate) inner: Box<dyn Outlook>,
+    pub(crate) transform: Transform,
+}
+
+impl Transformed {
+    /// Turns a future back in place, step by step.
+    fn back(&self, path: &mut [f64]) {
+        let mut transform = self.transform.clone();
+        for value in path {
+            *value = transform.back(*value);
+            transform.pass(*value);
+        }
+    }
+}
+
+impl Outlook for Transformed {
+    fn point(&self) -> Vec<f64> {
+        let mut point = self.inner.point();
+        self.back(&mut point);
+        point
+    }
+
+    fn draw(&self, rng: &mut Rng, path: &mut [f64]) {
+        self.inner.draw(rng, path);
+        self.back(path);
+    }
+
+    fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {
+        let mut paths = self.inner.simulate(steps, count, streams);
+        match &self.transform {
+            Transform::Difference { last } => {
+                let mut before = vec![*last; count];
+                for step in paths.values.chunks_exact_mut(count.max(1)) {
+                    for (value, before) in step.iter_mut().zip(&mut before) {
+                        *value = Transform::Difference { last: *before }.back(*value);
+                        *before = *value;
+                    }
+                }
+            }
+            // The others turn a value back whatever was before it.
+            transform => {
+                for value in &mut paths.values {
+                    *value = transform.back(*value);
+                }
+            }
+        }
+        paths
+    }
+}
