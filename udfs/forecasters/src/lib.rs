@@ -25,6 +25,7 @@ mod drill;
 mod ets;
 mod family;
 mod fitted;
+mod garch;
 mod least_squares;
 mod linear_regression;
 mod loess;
@@ -153,7 +154,7 @@ pub struct Entry {
 
 /// The models that come with almanac, simplest first.
 pub fn catalog() -> &'static [Entry] {
-    static CATALOG: [Entry; 22] = [
+    static CATALOG: &[Entry] = &[
         Entry {
             key: "naive",
             family: &naive::Naive,
@@ -183,6 +184,30 @@ pub fn catalog() -> &'static [Entry] {
             family: &linear_regression::LinearRegression,
             params: "{}",
             summary: "least squares on lags 1, 7 and 14, means over 7 and 30 steps, and covariates",
+        },
+        Entry {
+            key: "naive_garch",
+            family: &garch::Garch,
+            params: r#"{"mean":"zero"}"#,
+            summary: "the last value, with steps whose variance follows GARCH(1,1)",
+        },
+        Entry {
+            key: "garch",
+            family: &garch::Garch,
+            params: r#"{"errors":"student_t"}"#,
+            summary: "GARCH(1,1) returns around their mean, with Student's t errors",
+        },
+        Entry {
+            key: "gjr_garch",
+            family: &garch::Garch,
+            params: r#"{"variance":"gjr","errors":"student_t"}"#,
+            summary: "as garch, with falls and rises counting differently",
+        },
+        Entry {
+            key: "egarch",
+            family: &garch::Garch,
+            params: r#"{"variance":"egarch","errors":"student_t"}"#,
+            summary: "GARCH in logarithms of the variance, with Student's t errors",
         },
         Entry {
             key: "seasonal_autoregression",
@@ -293,12 +318,12 @@ pub fn catalog() -> &'static [Entry] {
             summary: "median of autoregressions and decomposition, for several seasons at once",
         },
     ];
-    &CATALOG
+    CATALOG
 }
 
 /// Every family, those outside the catalog included.
 pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
-    static FAMILIES: [&dyn Forecaster; 12] = [
+    static FAMILIES: &[&dyn Forecaster] = &[
         &naive::Naive,
         &random_walk::RandomWalk,
         &seasonal_naive::SeasonalNaive,
@@ -310,9 +335,10 @@ pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
         &ets::Ets,
         &mstl::Mstl,
         &combination::Combination,
+        &garch::Garch,
         &drill::Drill,
     ];
-    FAMILIES.into_iter()
+    FAMILIES.iter().copied()
 }
 
 /// The family of this name.

