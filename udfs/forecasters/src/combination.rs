@@ -1,6 +1,9 @@
 //! The middle of what several models forecast.
 //!
-//! The point forecast of each step is the median or the mean of the members' point forecasts.
+//! The point forecast of each step is the median or the mean of the members' point forecasts, or
+//! their robust mean: the mean after forecasts farther from the median than five times the median
+//! distance have been moved there, so that a member that runs away cannot take the others with it
+//! (Huber 1964, one step with a limit that is seldom reached).
 //! Assumes that the members err in different ways: what they have in common stays. The wrong
 //! choice where one model is known to be right and the others are not.
 //!
@@ -64,29 +67,39 @@ struct Failed {
 enum Middle {
     Median,
     Mean,
+    /// The mean, after numbers far from the median have been moved closer to it.
+    RobustMean,
 }
+
+/// How far from the median a robust mean lets numbers be, in median distances.
+const FARTHEST: f64 = 5.0;
 
 impl Middle {
     fn read(params: &Params) -> Result<Middle, FitError> {
         match params.str_or("combine", "median")? {
             "median" => Ok(Middle::Median),
             "mean" => Ok(Middle::Mean),
-            _ => Err(params.out_of_range("combine", "median or mean")),
+            "robust_mean" => Ok(Middle::RobustMean),
+            _ => Err(params.out_of_range("combine", "median, mean or robust_mean")),
         }
     }
 
-    /// The middle of some numbers, which it may sort; NaN if there are none.
+    /// The middle of some numbers, which it may reorder; NaN if there are none.
     fn of(self, numbers: &mut [f64]) -> f64 {
         match self {
             Middle::Mean => mean(numbers),
-            Middle::Median => {
-                numbers.sort_unstable_by(f64::total_cmp);
-                let half = numbers.len() / 2;
-                match numbers.len() {
-                    0 => f64::NAN,
-                    count if count % 2 == 1 => numbers[half],
-                    _ => mean(&numbers[half - 1..=half]),
-                }
+            Middle::Median => median(numbers),
+            Middle::RobustMean => {
+                let center = median(numbers);
+                let mut distances: Vec<f64> = numbers
+                    .iter()
+                    .map(|number| (number - center).abs())
+                    .collect();
+                let reach = FARTHEST * median(&mut distances);
+                numbers
+                    .iter_mut()
+                    .for_each(|number| *number = number.clamp(center - reach, center + reach));
+                mean(numbers)
             }
         }
     }
@@ -134,7 +147,7 @@ impl Family for Combination {
         Parameter {
             name: "combine",
             default: "\"median\"",
-            help: "what is taken of the members' forecasts: median or mean",
+            help: "what is taken of the members' forecasts: median, mean or robust_mean",
         },
         Parameter {
             name: "most_failures",
@@ -261,6 +274,17 @@ impl Family for Combination {
     }
 }
 
+/// The median of some numbers, which it sorts; NaN if there are none.
+fn median(numbers: &mut [f64]) -> f64 {
+    numbers.sort_unstable_by(f64::total_cmp);
+    let half = numbers.len() / 2;
+    match numbers.len() {
+        0 => f64::NAN,
+        count if count % 2 == 1 => numbers[half],
+        _ => mean(&numbers[half - 1..=half]),
+    }
+}
+
 /// Paths of several outlooks in equal shares.
 struct Mixture {
     members: Vec<Box<dyn Outlook>>,
@@ -336,6 +360,18 @@ mod tests {
         assert!((mean[0] - (9.0 + 7.25 + 6.125) / 3.0).abs() < 1e-14);
         let two = r#"{"members":["naive",{"model":"window_mean","params":{"window":2}}]}"#;
         assert_eq!(point(two), [8.125, 8.5625]);
+    }
+
+    #[test]
+    fn a_robust_mean_moves_what_is_far_away() {
+        // Median 3, distances 2, 1, 0, 1 and 97, their median 1: 100 becomes 8.
+        let mut numbers = [1.0, 2.0, 100.0, 3.0, 4.0];
+        assert_eq!(Middle::RobustMean.of(&mut numbers), 3.6);
+        // Median 2, distances 1, 0 and 7, their median 1: 9 becomes 7.
+        assert_eq!(Middle::RobustMean.of(&mut [1.0, 2.0, 9.0]), 10.0 / 3.0);
+        assert_eq!(Middle::RobustMean.of(&mut [1.0, 2.0]), 1.5);
+        assert_eq!(Middle::RobustMean.of(&mut [7.1, 7.1, 7.1]), 7.1);
+        assert!(Middle::RobustMean.of(&mut []).is_nan());
     }
 
     #[test]

@@ -271,16 +271,16 @@ pub fn catalog() -> &'static [Entry] {
         Entry {
             key: "ets_ces_dot",
             family: &combination::Combination,
-            params: r#"{"members":["auto_ets","auto_ces","dot"]}"#,
-            summary: "median of three automatic models of smoothing: a good start for any series",
+            params: r#"{"combine":"robust_mean","members":["auto_ets","auto_ces","dot"]}"#,
+            summary: "robust mean of three automatic models of smoothing: a good start for any series",
         },
         Entry {
             key: "seasonal_combination",
             family: &combination::Combination,
-            params: r#"{"members":["seasonal_autoregression",
+            params: r#"{"combine":"robust_mean","members":["seasonal_autoregression",
                 {"model":"seasonal_autoregression","params":{"difference":"shortest"}},
                 "mstl_ets","auto_ets","auto_ces"]}"#,
-            summary: "median of autoregressions, smoothing and decomposition, for a clear season",
+            summary: "robust mean of autoregressions, smoothing and decomposition, for a clear season",
         },
         Entry {
             key: "multi_seasonal_combination",
