@@ -501,6 +501,70 @@ mod tests {
     }
 
     #[test]
+    fn members_are_fitted_anew_from_their_own_earlier_states() {
+        let dates: Vec<i32> = (0..90).collect();
+        let values: Vec<f64> = (0..90)
+            .map(|t| 20.0 + f64::from(t % 6) + f64::from(t * t % 7))
+            .collect();
+        let part = |length: usize| Series {
+            dates: &dates[..length],
+            values: &values[..length],
+            regressors: &[],
+        };
+        let autoregression = |difference: &str| {
+            format!(
+                r#"{{"season_length":6,"members":["naive",{{"model":"seasonal_autoregression",
+                "params":{{"difference":"{difference}"}}}}]}}"#
+            )
+        };
+        let (with, without) = (autoregression("longest"), autoregression("none"));
+        let fitted = Combination.fit(part(80), &params(&with), None).unwrap();
+        // The form stays when only parameters are estimated, and not when it is chosen again.
+        let kept = Combination
+            .refit(part(90), &params(&without), &fitted.state)
+            .unwrap();
+        let anew = Combination.fit(part(90), &params(&with), None).unwrap();
+        assert_eq!(kept.state, anew.state);
+        let chosen = Combination
+            .fit(part(90), &params(&without), Some(&fitted.state))
+            .unwrap();
+        let anew = Combination.fit(part(90), &params(&without), None).unwrap();
+        assert_eq!(chosen.state, anew.state);
+        // A member that was not there begins from nothing.
+        let more = params(r#"{"members":["window_mean","naive"]}"#);
+        let first = Combination
+            .fit(part(90), &more, Some(&fitted.state))
+            .unwrap();
+        assert_eq!(
+            first.state,
+            Combination.fit(part(90), &more, None).unwrap().state
+        );
+    }
+
+    #[test]
+    fn an_automatic_member_warmed_up_forecasts_as_one_from_scratch() {
+        let dates: Vec<i32> = (0..160).collect();
+        let values: Vec<f64> = (0..160)
+            .map(|t| 50.0 + 0.3 * f64::from(t) + 5.0 * f64::from(t % 4) + f64::from(t * t % 13))
+            .collect();
+        let part = |length: usize| Series {
+            dates: &dates[..length],
+            values: &values[..length],
+            regressors: &[],
+        };
+        let given = params(r#"{"season_length":4}"#);
+        let before = Combination.fit(part(150), &given, None).unwrap();
+        let warm = Combination
+            .fit(part(160), &given, Some(&before.state))
+            .unwrap();
+        let cold = Combination.fit(part(160), &given, None).unwrap();
+        let point = |state: &State| Combination.outlook(state, ahead(8)).unwrap().point();
+        for (warm, cold) in point(&warm.state).iter().zip(point(&cold.state)) {
+            assert!((warm / cold - 1.0).abs() < 0.01, "{warm} {cold}");
+        }
+    }
+
+    #[test]
     fn the_season_and_the_errors_are_handed_down_unless_a_member_has_its_own() {
         let text = r#"{"season_length":3,"errors":"bootstrap","members":["seasonal_naive",
             {"model":"seasonal_naive","params":{"season_length":2,"errors":"gaussian"}}]}"#;
@@ -616,7 +680,7 @@ mod tests {
         });
         for entry in models {
             for (shape, of) in &shapes {
-                for length in [3, 5, 9, 14, 15, 29, 60, 130] {
+                for length in [4, 5, 9, 14, 15, 29, 60, 130] {
                     let values: Vec<f64> = (0..length + 5).map(|t| of(t, bumpy(t))).collect();
                     let dates: Vec<i32> = (0..length as i32 + 5).collect();
                     let part = |from: usize, to: usize| Series {

@@ -265,8 +265,8 @@ pub fn catalog() -> &'static [Entry] {
         Entry {
             key: "mstl_ets",
             family: &mstl::Mstl,
-            params: r#"{"model":"auto_ets"}"#,
-            summary: "one or several seasons taken out, exponential smoothing of the rest",
+            params: r#"{"model":{"model":"auto_ets","params":{"damped":true}}}"#,
+            summary: "one or several seasons taken out, smoothing of the rest, whose trend fades",
         },
         Entry {
             key: "ets_ces_dot",
@@ -279,7 +279,7 @@ pub fn catalog() -> &'static [Entry] {
             family: &combination::Combination,
             params: r#"{"combine":"robust_mean","members":["seasonal_autoregression",
                 {"model":"seasonal_autoregression","params":{"difference":"shortest"}},
-                "mstl_ets","auto_ets","auto_ces"]}"#,
+                {"model":"mstl","params":{"model":"theta"}},"auto_ets","auto_ces"]}"#,
             summary: "robust mean of autoregressions, smoothing and decomposition, for a clear season",
         },
         Entry {
