@@ -39,8 +39,8 @@ class Run:
         return json.loads(self.stdout)
 
 
-def run(command: list, check: bool = True) -> Run:
-    """Runs a command to its end; a failing one ends the benchmark with its own words."""
+def run(command: list, accept: tuple[int, ...] = (0,)) -> Run:
+    """Runs a command to its end; one with another exit code ends the benchmark with its own words."""
     command = [str(part) for part in command]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.perf_counter()
@@ -52,7 +52,7 @@ def run(command: list, check: bool = True) -> Run:
         for stream in (out, err):
             stream.seek(0)
             texts.append(stream.read().decode(errors="replace"))
-    if check and process.returncode != 0:
+    if process.returncode not in accept:
         sys.exit(f"`{' '.join(command)}` ended with {process.returncode}:\n{texts[1]}{texts[0]}")
     return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, *texts)
 
@@ -63,9 +63,9 @@ class Almanac:
     def __init__(self, arguments: argparse.Namespace, lake: pathlib.Path):
         self.binary, self.threads, self.lake = arguments.binary.resolve(), arguments.threads, lake
 
-    def __call__(self, *command) -> Run:
+    def __call__(self, *command, accept: tuple[int, ...] = (0,)) -> Run:
         options = ["--lake", self.lake, "--threads", self.threads, "--json", "-q"]
-        return run([self.binary, *options, *command])
+        return run([self.binary, *options, *command], accept)
 
     def job(self, kind: str, *options, commodity="Coffee", models: list[str]) -> Run:
         """A training or forecasting job that must not fail in any unit."""

@@ -2,7 +2,7 @@
 
 use crate::lake::TestLake;
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "quickstart",
     "init",
     "ingest",
@@ -24,6 +24,7 @@ const COMMANDS: [&str; 21] = [
     "jobs show",
     "jobs cancel",
     "run",
+    "score",
 ];
 
 #[test]

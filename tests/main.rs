@@ -38,6 +38,7 @@ mod quickstart;
 mod real_data;
 mod refusals;
 mod s3;
+mod score;
 mod status_and_sql;
 mod submitted;
 mod table_care;

@@ -9,7 +9,7 @@ use crate::tables::{Key, keys, moments};
 use crate::whole::assert_whole;
 
 /// A file of the development data, or `None` and a word about it.
-fn real(name: &str) -> Option<String> {
+pub fn real(name: &str) -> Option<String> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../../shared/data")
         .join(name);

@@ -139,6 +139,11 @@ pub enum Command {
         after_help = "Example:\n  almanac --cluster df://scheduler:50050 jobs\n  almanac --cluster df://scheduler:50050 jobs show 1kb2x9d0a"
     )]
     Jobs(JobsArgs),
+    /// Measure how good and how fast models are on the series of a file
+    #[command(
+        after_help = "Example:\n  almanac score sales.parquet --id unique_id --time ds --value y --season-length 52 --horizon 13 \\\n    --models auto_ets,scum\n\nThe last --horizon values of each series are held out, or its rows whose split is `test`. Always runs\nin this process, on a lake in a temporary folder."
+    )]
+    Score(ScoreArgs),
     /// Run the job that a file describes
     #[command(
         after_help = "Example:\n  almanac run deploy/jobs/daily-coffee.toml --date 2024-02-29\n\ndocs/jobs.md says what may stand in the file."
@@ -303,6 +308,40 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("must be KEY=VALUE".to_owned()),
     }
+}
+
+/// Arguments of `score`.
+#[derive(Debug, Args)]
+pub struct ScoreArgs {
+    /// CSV or Parquet file with a row for each series and time
+    pub file: PathBuf,
+    /// Its column that names the series
+    #[arg(long, value_name = "COLUMN", default_value = "unique_id")]
+    pub id: String,
+    /// Its column of days, timestamps or whole numbers
+    #[arg(long, value_name = "COLUMN", default_value = "ds")]
+    pub time: String,
+    /// Its column of values
+    #[arg(long, value_name = "COLUMN", default_value = "y")]
+    pub value: String,
+    /// Its column that says `train` or `test`, if it has one
+    #[arg(long, value_name = "COLUMN", default_value = "split")]
+    pub split: String,
+    /// Values in a season, by which errors are scaled and which models are told
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub season_length: usize,
+    /// Seasons that models are told instead; those that take one take the first
+    #[arg(long, value_delimiter = ',', value_name = "N,…")]
+    pub model_season_length: Vec<usize>,
+    /// Values that are forecast
+    #[arg(long, value_name = "N")]
+    pub horizon: usize,
+    /// Catalog keys, separated by commas
+    #[arg(long, required = true, value_delimiter = ',', value_name = "KEY,…")]
+    pub models: Vec<String>,
+    /// Sample paths of each forecast, for CRPS and coverage
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    pub paths: usize,
 }
 
 /// Arguments of `holidays`.

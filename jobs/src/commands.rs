@@ -25,7 +25,7 @@ use crate::job_file::JobFile;
 use crate::report::{print, print_job, print_json};
 use crate::runs::Status;
 use crate::settings::{Given, Settings};
-use crate::{quickstart, sql, status};
+use crate::{quickstart, score, sql, status};
 
 /// Runs the command that was asked for.
 pub async fn run(cli: Cli) -> Result<Status, JobError> {
@@ -89,6 +89,7 @@ pub async fn run(cli: Cli) -> Result<Status, JobError> {
         Command::Delete(args) => delete::delete(settings, args).await,
         Command::Submit(args) => submit::run(&control(&settings).await?, &settings, &args).await,
         Command::Jobs(args) => jobs::run(&control(&settings).await?, &settings, &args).await,
+        Command::Score(args) => score::score(settings, args).await,
         Command::Run(_) => match file {
             Some(file) if file.submit => {
                 job_file::run_submitted(control(&settings), &settings, &file).await

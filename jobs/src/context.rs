@@ -11,7 +11,7 @@ use almanac_executor::{Cluster, ClusterSettings, Embedded, EmbeddedSettings, Eng
 use almanac_planner::Stamp;
 use almanac_udfs::forecasters::{Day, date};
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Date32Type, Int32Type, Int64Type};
+use arrow::datatypes::{Date32Type, Float64Type, Int32Type, Int64Type};
 use chrono::Utc;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::LogicalPlan;
@@ -232,6 +232,17 @@ impl Rows<'_> {
         } else {
             0
         })
+    }
+
+    /// A number that is never null.
+    pub fn double(&self, name: &str, row: usize) -> Result<f64, JobError> {
+        let column = self.column(name)?.as_primitive_opt::<Float64Type>();
+        let column = column
+            .filter(|column| column.is_valid(row))
+            .ok_or_else(|| {
+                JobError::ours(format!("the column `{name}` of a query has no number"))
+            })?;
+        Ok(column.value(row))
     }
 
     /// The key of a row, its date in `date`.

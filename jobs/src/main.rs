@@ -22,6 +22,7 @@ mod quickstart;
 mod report;
 mod request;
 mod runs;
+mod score;
 mod settings;
 mod sql;
 mod stale;

@@ -8,6 +8,7 @@ mod made;
 mod points;
 mod present;
 pub mod replace;
+pub mod scores;
 mod slices;
 mod train;
 

@@ -10,6 +10,7 @@ use almanac_udfs::assign::{AssignUnits, SCANNED_NEWEST, SCANNED_ROWS, SLICE};
 use almanac_udfs::expand::{ExpandPaths, ORIGINS};
 use almanac_udfs::forecast::forecast;
 use almanac_udfs::operator::apply;
+use almanac_udfs::score::ScoreForecasts;
 use datafusion::catalog::TableProvider;
 use datafusion::error::Result;
 use datafusion::functions_aggregate::expr_fn::max;
@@ -39,6 +40,39 @@ pub fn forecasting(
     (stamp, making): (&Stamp, Making),
     target: Arc<WriteSpec>,
 ) -> Result<LogicalPlan> {
+    let paths = apply(origins(unified_data, covariates, units)?, expand)?;
+    let drawn: Vec<Expr> = paths
+        .schema()
+        .columns()
+        .into_iter()
+        .map(Expr::Column)
+        .collect();
+    let rows = LogicalPlanBuilder::from(paths)
+        .project(drawn.into_iter().chain(stamped(stamp, making)?))?
+        .build()?;
+    write(rows, target)
+}
+
+/// The plan that forecasts the units' wanted dates and holds them against what came; it writes
+/// nothing.
+///
+/// # Errors
+/// When the table lacks a column that a unit needs.
+pub fn scoring(
+    unified_data: &Arc<dyn TableProvider>,
+    covariates: &BTreeSet<HistoryColumn>,
+    units: AssignUnits,
+    score: ScoreForecasts,
+) -> Result<LogicalPlan> {
+    apply(origins(unified_data, covariates, units)?, score)
+}
+
+/// The units' wanted dates as compact origins, a row for each unit.
+fn origins(
+    unified_data: &Arc<dyn TableProvider>,
+    covariates: &BTreeSet<HistoryColumn>,
+    units: AssignUnits,
+) -> Result<LogicalPlan> {
     let window = units.window();
     let rows = apply(history(unified_data, covariates, window)?, units)?;
     let keys = [
@@ -61,7 +95,7 @@ pub fn forecasting(
     ]
     .map(col)
     .to_vec();
-    let origins = LogicalPlanBuilder::from(rows)
+    LogicalPlanBuilder::from(rows)
         .aggregate(
             keys,
             vec![
@@ -70,18 +104,7 @@ pub fn forecasting(
                 max(col(SCANNED_NEWEST)).alias(SCANNED_NEWEST),
             ],
         )?
-        .build()?;
-    let paths = apply(origins, expand)?;
-    let drawn: Vec<Expr> = paths
-        .schema()
-        .columns()
-        .into_iter()
-        .map(Expr::Column)
-        .collect();
-    let rows = LogicalPlanBuilder::from(paths)
-        .project(drawn.into_iter().chain(stamped(stamp, making)?))?
-        .build()?;
-    write(rows, target)
+        .build()
 }
 
 /// The columns of both tables that do not come from the paths.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use almanac_forecasters::quantiles::{Summariser, Summary};
-use almanac_forecasters::{Ahead, Day, Digest, Paths, Streams, family};
+use almanac_forecasters::{Ahead, Day, Paths, Streams, family};
 use arrow::array::{
     Array, ArrayRef, AsArray, Float32Array, Int32Array, ListArray, StringArray, StructArray,
     new_null_array,
@@ -26,6 +26,7 @@ use crate::failure::{Failure, guarded};
 use crate::forecast::HORIZON;
 use crate::origin::Origin;
 use crate::points::{points, quantile};
+use crate::score::stream_key;
 
 /// The name of a path's column for day `day` (1-based).
 #[must_use]
@@ -77,10 +78,7 @@ impl Draw {
         let forecaster = family(&origin.family).ok_or_else(|| {
             Failure::new("parameter", format!("no model family `{}`", origin.family))
         })?;
-        let mut key = Digest::new();
-        names.iter().for_each(|name| key.add_str(name));
-        key.add_u64(u64::from(start.cast_unsigned()));
-        key.add_u64(origin.seed);
+        let key = stream_key(names, start, origin.seed);
         let horizon = self.horizon.min(origin.steps.len());
         let shown = &origin.steps[..horizon];
         let steps = usize::from(shown.iter().copied().max().unwrap_or(0));
@@ -97,6 +95,7 @@ impl Draw {
             .collect();
         let ahead = Ahead {
             steps,
+            dates: &origin.dates_of(steps),
             regressors: &regressors,
         };
         let paths = forecaster

@@ -150,7 +150,7 @@ impl ExpandPaths {
 }
 
 /// Returns control to the runtime once.
-async fn tokio_yield() {
+pub(crate) async fn tokio_yield() {
     let mut yielded = false;
     futures::future::poll_fn(|context| {
         if std::mem::replace(&mut yielded, true) {
@@ -165,7 +165,7 @@ async fn tokio_yield() {
 
 /// Names of a slice's aggregated units, and what the slice read.
 #[derive(Default)]
-struct Units {
+pub(crate) struct Units {
     names: Vec<UnitName>,
     scanned: Option<(i64, Option<Day>)>,
 }
@@ -186,7 +186,7 @@ impl UnitName {
 }
 
 /// One row of a unit's origins.
-struct OriginRow {
+pub(crate) struct OriginRow {
     /// Its unit's place among the names.
     unit: usize,
     start: Day,
@@ -196,6 +196,16 @@ struct OriginRow {
 }
 
 impl OriginRow {
+    /// The first day that it forecasts.
+    pub(crate) fn start(&self) -> Day {
+        self.start
+    }
+
+    /// Its payload, or why there is none.
+    pub(crate) fn origin(&self) -> std::result::Result<&str, Failure> {
+        self.origin.as_deref().map_err(Clone::clone)
+    }
+
     fn size(&self) -> usize {
         let payload = match &self.origin {
             Ok(origin) => origin.len(),
@@ -207,7 +217,7 @@ impl OriginRow {
 
 impl Units {
     /// Takes in the units of a batch; their origins, and the bytes that both take.
-    fn take(&mut self, batch: &RecordBatch) -> Result<(Vec<OriginRow>, usize)> {
+    pub(crate) fn take(&mut self, batch: &RecordBatch) -> Result<(Vec<OriginRow>, usize)> {
         let column = |name: &str| -> Result<&ArrayRef> {
             Ok(batch.column(batch.schema_ref().index_of(name)?))
         };
@@ -239,6 +249,12 @@ impl Units {
         let names = self.names[known..].iter().map(UnitName::size);
         let size = names.chain(rows.iter().map(OriginRow::size)).sum();
         Ok((rows, size))
+    }
+
+    /// Commodity, model and version of an origin.
+    pub(crate) fn names(&self, row: &OriginRow) -> [&str; 3] {
+        let name = &self.names[row.unit];
+        [&name.commodity, &name.model_name, &name.model_version].map(String::as_str)
     }
 
     /// Puts origins in key order.
@@ -298,15 +314,9 @@ struct Drawer {
 
 impl Drawer {
     fn forecast(&mut self, units: &Units, row: &OriginRow) -> Result<RecordBatch> {
-        let drawn = match &row.origin {
-            Ok(origin) => {
-                let name = &units.names[row.unit];
-                let names = [&name.commodity, &name.model_name, &name.model_version];
-                let names = names.map(String::as_str);
-                guarded(|| self.draw.forecast(origin, names, row.start))
-            }
-            Err(failure) => Err(failure.clone()),
-        };
+        let drawn = row
+            .origin()
+            .and_then(|origin| guarded(|| self.draw.forecast(origin, units.names(row), row.start)));
         match drawn {
             Ok(drawn) => self.batch(units, row, drawn),
             Err(failure) => self.failure(units, row, &failure),

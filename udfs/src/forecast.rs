@@ -343,7 +343,7 @@ impl<'a> Walk<'a> {
                 ),
             ));
         }
-        let (steps, step_days) = steps(
+        let (steps, mut step_days) = steps(
             self.spec.calendar,
             &self.trading,
             self.fit.around.last_date,
@@ -351,9 +351,17 @@ impl<'a> Walk<'a> {
         )?;
         let digest = digest_of(self.fit.around.digest, self.model, &steps);
         let regressors = self.project(day, &step_days);
+        if observed {
+            let spacing = self.spacing();
+            step_days = (1..)
+                .take(step_days.len())
+                .map(|step| self.fit.around.last_date + step * spacing)
+                .collect();
+        }
         let origin = Origin {
             family: self.spec.family.clone(),
             steps,
+            dates: step_days,
             regressors,
             range: self.fit.around.range.clone(),
             covariates: self.spec.covariates.clone(),
@@ -366,6 +374,21 @@ impl<'a> Walk<'a> {
             digest,
             origin,
         })
+    }
+
+    /// The usual number of days from one observation to the next: the median of the newest.
+    fn spacing(&self) -> Day {
+        const NEWEST: usize = 50;
+        let observed = (0..self.taken)
+            .rev()
+            .filter(|index| !self.rows.closes[*index].is_nan());
+        let dates: Vec<Day> = observed
+            .take(NEWEST)
+            .map(|index| self.rows.dates[index])
+            .collect();
+        let mut gaps: Vec<Day> = dates.windows(2).map(|pair| pair[0] - pair[1]).collect();
+        gaps.sort_unstable();
+        gaps.get(gaps.len() / 2).copied().unwrap_or(1)
     }
 
     /// Covariates for the steps, from rows dated before `day` only.

@@ -16,6 +16,7 @@ pub mod path_quantile;
 pub mod points;
 pub mod region_first;
 pub mod region_mean;
+pub mod score;
 pub mod spec;
 pub mod summarize;
 #[cfg(test)]
@@ -71,6 +72,7 @@ pub fn operators() -> Vec<Arc<dyn ExtensionPlanner + Send + Sync>> {
         Arc::new(operator::OperatorPlanner::<window::KeepWindow>::default()),
         Arc::new(operator::OperatorPlanner::<assign::AssignUnits>::default()),
         Arc::new(operator::OperatorPlanner::<expand::ExpandPaths>::default()),
+        Arc::new(operator::OperatorPlanner::<score::ScoreForecasts>::default()),
         Arc::new(operator::OperatorPlanner::<summarize::SummarizePaths>::default()),
     ]
 }

@@ -179,6 +179,8 @@ pub struct Origin {
     pub family: String,
     /// For each day of the horizon the step whose value it shows; 0 is the last close.
     pub steps: Vec<u16>,
+    /// The date of steps 1, 2, …, or the one expected where the calendar cannot know it.
+    pub dates: Vec<Day>,
     /// The covariates' names.
     pub covariates: Vec<String>,
     /// Covariates for steps 1, 2, …; `None` when missing.
@@ -192,6 +194,19 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// The dates of the first steps; those beyond the ones that are known go on as the last two.
+    pub fn dates_of(&self, steps: usize) -> Vec<Day> {
+        let mut dates: Vec<Day> = self.dates.iter().copied().take(steps).collect();
+        let spacing = match self.dates.as_slice() {
+            [.., before, last] => last - before,
+            _ => 1,
+        };
+        while dates.len() < steps {
+            dates.push(dates.last().map_or(0, |last| last + spacing));
+        }
+        dates
+    }
+
     pub fn to_json(&self, state: &State) -> String {
         format!("{{{}}}", spliced(self, state))
     }
@@ -219,7 +234,7 @@ mod tests {
             regressors: &[],
         };
         let naive = family("naive").unwrap();
-        let state = naive.fit(history, &Params::default()).unwrap().state;
+        let state = naive.fit(history, &Params::default(), None).unwrap().state;
         let mut digest = Digest::new();
         digest.add_str("input");
         Fit::of(state, &dates, &VALUES, 5, digest)

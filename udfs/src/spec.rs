@@ -73,8 +73,21 @@ pub struct ModelSpec {
     /// Part of every random stream's key.
     #[serde(default)]
     pub seed: u64,
+    /// Whether training also measures the loss on the last fifth, which takes a second fit.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub validate: bool,
 }
 
+fn yes() -> bool {
+    true
+}
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes fields by reference"
+)]
+fn is_yes(flag: &bool) -> bool {
+    *flag
+}
 fn one() -> i32 {
     1
 }
@@ -104,6 +117,7 @@ impl ModelSpec {
             minimum_history_days: 0,
             stale_after_days: ten(),
             seed: 0,
+            validate: yes(),
         }
     }
 

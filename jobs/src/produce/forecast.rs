@@ -173,11 +173,12 @@ pub async fn chunk(
 
 /// Units that can be forecast, and those that cannot even be tried.
 pub struct Prepared {
-    units: Vec<Unit>,
-    specs: Vec<ModelSpec>,
+    /// The units, and each one's specification.
+    pub(super) units: Vec<Unit>,
+    pub(super) specs: Vec<ModelSpec>,
     /// Closed days that they may meet.
-    closed: Vec<Day>,
-    failures: Vec<UnitFailure>,
+    pub(super) closed: Vec<Day>,
+    pub(super) failures: Vec<UnitFailure>,
 }
 
 /// Gives each due forecast its model: one unit for all dates of one trained model.

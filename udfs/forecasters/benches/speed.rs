@@ -1,141 +1,212 @@
-//! How fast the models fit and simulate, and how fast paths are summarised.
+//! How fast the models fit, catch up and simulate, and how fast paths are summarised.
 //!
-//! `cargo bench -p almanac-forecasters`. Each line is the fastest of many runs on one core, data
-//! built outside the timed part.
+//! ```text
+//! cargo bench -p almanac-forecasters                             # everything: some minutes
+//! cargo bench -p almanac-forecasters -- fit/auto_ces             # what has this in its name
+//! cargo bench -p almanac-forecasters -- --save-baseline before   # then, after a change:
+//! cargo bench -p almanac-forecasters -- --baseline before
+//! ```
+//!
+//! Seeds are fixed, data is built outside the timed part, and everything runs on one core. `cargo test
+//! --all-targets` runs each once, to see that it works.
 
-use std::{hint::black_box, time::Instant};
+use std::{hint::black_box, time::Duration};
 
 use almanac_forecasters::{
-    Ahead, Digest, Params, Rng, Series, State, Streams, Summariser, catalog,
+    Ahead, Digest, Entry, Params, Series, State, Streams, Summariser, catalog,
+};
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+    measurement::WallTime,
 };
 
 const PATHS: usize = 2_000;
 const STEPS: usize = 14;
+const LENGTHS: [usize; 2] = [250, 2_500];
+const SEASON: usize = 12;
+/// As many observations as a state catches up with at once.
+const RECENT: usize = 30;
 
-fn main() {
-    let streams = Streams::new(&Digest::new());
-    let mut rng = streams.path(1);
-    let normals = nanoseconds(|| (0..1_000_000).map(|_| rng.normal()).sum::<f64>());
-    println!(
-        "normal                               {:>10.2} ns each",
-        normals / 1e6
-    );
+criterion_group! {
+    name = kernels;
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
+    targets = fit, fit_seasonal, condition, simulate, summarise, digest, normals
+}
+criterion_main!(kernels);
 
-    for length in [250, 2_500] {
-        let (dates, values) = walk(&mut rng, length);
-        let history = Series {
-            dates: &dates,
-            values: &values,
-            regressors: &[],
+/// A price of some days.
+struct Walk {
+    dates: Vec<i32>,
+    values: Vec<f64>,
+}
+
+impl Walk {
+    fn new(length: usize) -> Walk {
+        let mut rng = Streams::new(&Digest::new()).path(1);
+        let mut level = 180.0;
+        let mut step = || {
+            level *= 1.0 + 0.015 * rng.normal();
+            level
         };
-        for entry in catalog() {
-            let params = Params::parse(entry.params).expect("the catalog holds JSON objects");
-            let fit = || {
-                entry
-                    .family
-                    .fit(history, &params, None)
-                    .expect("the history is long enough")
-            };
-            println!(
-                "fit {:<18} {length:>6} values {:>10.1} us",
-                entry.key,
-                nanoseconds(fit) / 1e3
-            );
+        Walk {
+            dates: (0..length as i32).collect(),
+            values: (0..length).map(|_| step()).collect(),
         }
     }
 
-    let (dates, values) = walk(&mut rng, 2_500);
-    let history = Series {
-        dates: &dates,
-        values: &values,
-        regressors: &[],
-    };
-    let next = [dates[dates.len() - 1] + 1];
-    let recent = Series {
-        dates: &next,
-        values: &values[..1],
-        regressors: &[],
-    };
+    /// The same with a season.
+    fn seasonal(length: usize) -> Walk {
+        let mut walk = Walk::new(length);
+        for (index, value) in walk.values.iter_mut().enumerate() {
+            let place = (index % SEASON) as f64 / SEASON as f64;
+            *value *= 1.0 + 0.2 * libm::sin(std::f64::consts::TAU * place);
+        }
+        walk
+    }
+
+    fn part(&self, range: std::ops::Range<usize>) -> Series<'_> {
+        Series {
+            dates: &self.dates[range.clone()],
+            values: &self.values[range],
+            regressors: &[],
+        }
+    }
+
+    fn series(&self) -> Series<'_> {
+        self.part(0..self.dates.len())
+    }
+}
+
+fn params(entry: &Entry) -> Params {
+    Params::parse(entry.params).expect("the catalog holds JSON objects")
+}
+
+/// The state of an entry, all but the newest observations of the walk known.
+fn fitted(entry: &Entry, walk: &Walk) -> State {
+    let known = walk.dates.len() - RECENT;
+    entry
+        .family
+        .fit(walk.part(0..known), &params(entry), None)
+        .expect("the history is long enough")
+        .state
+}
+
+fn fit(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("fit");
+    for length in LENGTHS {
+        let walk = Walk::new(length);
+        for entry in catalog() {
+            time_fit(&mut group, entry, &walk, &params(entry));
+        }
+    }
+}
+
+/// The models that know seasons, given one.
+fn fit_seasonal(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("fit_seasonal");
+    let walk = Walk::seasonal(LENGTHS[0]);
+    for entry in catalog() {
+        let mut parameters = entry.family.parameters().iter();
+        if parameters.any(|parameter| parameter.name == "season_length") {
+            let mut values = params(entry).values().clone();
+            values.insert("season_length".to_owned(), SEASON.into());
+            time_fit(&mut group, entry, &walk, &Params::from(values));
+        }
+    }
+}
+
+fn time_fit(group: &mut BenchmarkGroup<'_, WallTime>, entry: &Entry, walk: &Walk, params: &Params) {
+    let id = BenchmarkId::new(entry.key, walk.dates.len());
+    group.bench_function(id, |bencher| {
+        bencher.iter(|| {
+            entry
+                .family
+                .fit(walk.series(), params, None)
+                .expect("the history is long enough")
+        });
+    });
+}
+
+fn condition(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("condition");
+    let walk = Walk::new(LENGTHS[1]);
+    let recent = walk.part(LENGTHS[1] - RECENT..LENGTHS[1]);
+    for entry in catalog() {
+        group.bench_function(BenchmarkId::new(entry.key, RECENT), |bencher| {
+            let state = fitted(entry, &walk);
+            bencher.iter(|| {
+                entry
+                    .family
+                    .condition(&state, recent)
+                    .expect("the observations are newer")
+            });
+        });
+    }
+}
+
+fn simulate(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("simulate");
+    let walk = Walk::new(LENGTHS[1]);
+    let streams = Streams::new(&Digest::new());
+    let newest = walk.dates[LENGTHS[1] - RECENT - 1];
+    let dates: Vec<i32> = (1..=STEPS as i32).map(|step| newest + step).collect();
     let ahead = Ahead {
         steps: STEPS,
-        dates: &[],
+        dates: &dates,
         regressors: &[],
     };
     for entry in catalog() {
-        let params = Params::parse(entry.params).expect("the catalog holds JSON objects");
-        let state = entry
-            .family
-            .fit(history, &params, None)
-            .expect("the history is long enough")
-            .state;
-        let condition = || -> State {
-            entry
-                .family
-                .condition(&state, recent)
-                .expect("the observation is newer")
-        };
-        println!(
-            "condition {:<18}           {:>10.2} us",
-            entry.key,
-            nanoseconds(condition) / 1e3
-        );
-        let simulate = || {
-            entry
-                .family
-                .simulate(&state, ahead, PATHS, &streams)
-                .expect("nothing is missing")
-        };
-        println!(
-            "simulate {:<18} {PATHS} x {STEPS} {:>10.1} us",
-            entry.key,
-            nanoseconds(simulate) / 1e3
-        );
+        let id = BenchmarkId::new(entry.key, format!("{PATHS}x{STEPS}"));
+        group.bench_function(id, |bencher| {
+            let state = fitted(entry, &walk);
+            bencher.iter(|| {
+                entry
+                    .family
+                    .simulate(&state, ahead, PATHS, &streams)
+                    .expect("nothing is missing")
+            });
+        });
     }
+}
 
+fn summarise(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("summarise");
+    let mut rng = Streams::new(&Digest::new()).path(1);
+    let sample: Vec<f32> = (0..PATHS)
+        .map(|_| (180.0 + 5.0 * rng.normal()) as f32)
+        .collect();
     let mut summariser = Summariser::new();
-    let samples: Vec<Vec<f32>> = (0..STEPS)
-        .map(|_| {
-            (0..PATHS)
-                .map(|_| (180.0 + 5.0 * rng.normal()) as f32)
-                .collect()
-        })
-        .collect();
-    let summarise = || {
-        for sample in &samples {
-            black_box(summariser.summarise(sample));
-        }
-    };
-    println!(
-        "summarise {PATHS} values             {:>10.2} us",
-        nanoseconds(summarise) / 1e3 / STEPS as f64
-    );
-    let mut digest = Digest::new();
-    let add = || values.iter().for_each(|value| digest.add_f64(*value));
-    println!(
-        "digest                               {:>10.2} ns a value",
-        nanoseconds(add) / values.len() as f64
-    );
-    black_box(digest);
+    group.throughput(Throughput::Elements(PATHS as u64));
+    group.bench_function(BenchmarkId::from_parameter(PATHS), |bencher| {
+        bencher.iter(|| summariser.summarise(black_box(&sample)));
+    });
 }
 
-/// The fastest of many runs.
-fn nanoseconds<T>(mut run: impl FnMut() -> T) -> f64 {
-    (0..200)
-        .map(|_| {
-            let start = Instant::now();
-            black_box(run());
-            start.elapsed().as_nanos() as f64
-        })
-        .fold(f64::INFINITY, f64::min)
+fn digest(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("digest");
+    let walk = Walk::new(LENGTHS[1]);
+    group.throughput(Throughput::Elements(LENGTHS[1] as u64));
+    group.bench_function(BenchmarkId::from_parameter(LENGTHS[1]), |bencher| {
+        bencher.iter(|| {
+            let mut digest = Digest::new();
+            black_box(&walk)
+                .values
+                .iter()
+                .for_each(|value| digest.add_f64(*value));
+            digest
+        });
+    });
 }
 
-fn walk(rng: &mut Rng, length: usize) -> (Vec<i32>, Vec<f64>) {
-    let mut level = 180.0;
-    let values = (0..length)
-        .map(|_| {
-            level *= 1.0 + 0.015 * rng.normal();
-            level
-        })
-        .collect();
-    ((0..length as i32).collect(), values)
+fn normals(criterion: &mut Criterion) {
+    const COUNT: u64 = 100_000;
+    let mut group = criterion.benchmark_group("normals");
+    group.throughput(Throughput::Elements(COUNT));
+    group.bench_function(BenchmarkId::from_parameter(COUNT), |bencher| {
+        let mut rng = Streams::new(&Digest::new()).path(1);
+        bencher.iter(|| (0..COUNT).map(|_| rng.normal()).sum::<f64>());
+    });
 }

@@ -124,9 +124,17 @@ impl Request {
         start: Start<'_, Body>,
     ) -> Vec<(Form, Option<Weights>)> {
         let first = |form: Form, body: &Body| {
-            let same = form == body.form
-                && (!form.has_season() || body.season.len() == self.season_length);
-            same.then(|| body.model().weights)
+            let [level, turn, season, season_turn] = body.model().weights;
+            if form == body.form {
+                let same = !form.has_season() || body.season.len() == self.season_length;
+                same.then_some([level, turn, season, season_turn])
+            } else if form.has_level() && body.form.has_level() {
+                // Another form of season on the same level.
+                let season = if form == Form::Partial { 0.05 } else { 1.05 };
+                Some([level, turn, season, 1.0])
+            } else {
+                None
+            }
         };
         if let Start::Keep(body) = start {
             return vec![(body.form, first(body.form, body))];

@@ -176,6 +176,31 @@ impl Noise {
             errors.iter_mut().for_each(|error| *error = self.draw(rng));
         }
     }
+
+    /// Draws the errors of one path, in order, to one lane of many: `errors[step][lane]`.
+    #[inline]
+    pub(crate) fn fill_lane<const N: usize>(
+        &self,
+        rng: &Rng,
+        errors: &mut [[f64; N]],
+        lane: usize,
+    ) {
+        // A copy for each loop: a generator whose address is never taken stays in registers.
+        let mut rng = rng.clone();
+        if let Noise::Gaussian { deviation } = self {
+            for step in errors {
+                step[lane] = deviation * rng.normal();
+            }
+        } else {
+            self.fill_other(rng, errors, lane);
+        }
+    }
+
+    fn fill_other<const N: usize>(&self, mut rng: Rng, errors: &mut [[f64; N]], lane: usize) {
+        for step in errors {
+            step[lane] = self.draw(&mut rng);
+        }
+    }
 }
 
 /// A number from Student's t distribution: a normal one over the root of a chi-square one by its

@@ -36,7 +36,7 @@ pub(crate) struct Linear {
 }
 
 /// Paths drawn together, so that the errors of a step lie side by side.
-const LANES: usize = 8;
+const LANES: usize = 16;
 
 impl Outlook for Linear {
     fn point(&self) -> Vec<f64> {
@@ -65,31 +65,71 @@ impl Outlook for Linear {
             values: vec![0.0; steps * count],
         };
         let mut errors = vec![[0.0; LANES]; steps];
-        let mut drawn = vec![0.0; steps];
+        let mut values = vec![[0.0; LANES]; steps];
+        let flat = self.is_flat();
         for first in (0..count).step_by(LANES) {
             let lanes = LANES.min(count - first);
             for lane in 0..lanes {
-                let mut rng = streams.path((first + lane) as u64 + 1);
-                self.noise.fill(&mut rng, &mut drawn);
-                for (step, error) in errors.iter_mut().zip(&drawn) {
-                    step[lane] = *error;
-                }
+                let rng = streams.path((first + lane) as u64 + 1);
+                self.noise.fill_lane(&rng, &mut errors, lane);
             }
-            for step in 0..steps {
-                let mut sum = [self.mean[step]; LANES];
-                for (error, weight) in errors[..=step]
-                    .iter()
-                    .zip(self.weights[..=step].iter().rev())
-                {
-                    for lane in 0..LANES {
-                        sum[lane] += weight * error[lane];
-                    }
+            if flat {
+                self.sum_flat(&errors, &mut values);
+            } else {
+                self.sum(&errors, &mut values);
+            }
+            for (row, values) in paths.values.chunks_exact_mut(count).zip(&values) {
+                match row[first..].first_chunk_mut::<LANES>() {
+                    Some(row) => *row = *values,
+                    None => row[first..].copy_from_slice(&values[..lanes]),
                 }
-                let start = step * count + first;
-                paths.values[start..start + lanes].copy_from_slice(&sum[..lanes]);
             }
         }
         paths
+    }
+}
+
+impl Linear {
+    /// Whether every step has the same mean, and every error the same effect on all later ones.
+    fn is_flat(&self) -> bool {
+        let same = |values: &[f64]| values.windows(2).all(|pair| pair[0] == pair[1]);
+        same(&self.mean) && same(self.weights.get(1..).unwrap_or_default())
+    }
+
+    /// The values that errors make, each lane on its own: the additions of [`Outlook::draw`], in its
+    /// order.
+    // Compiled alone, its sums are vectors; within a loop over paths they are not.
+    #[inline(never)]
+    fn sum(&self, errors: &[[f64; LANES]], values: &mut [[f64; LANES]]) {
+        for (step, value) in values.iter_mut().enumerate() {
+            let mut sum = [self.mean[step]; LANES];
+            for (error, weight) in errors[..=step]
+                .iter()
+                .zip(self.weights[..=step].iter().rev())
+            {
+                for lane in 0..LANES {
+                    sum[lane] += weight * error[lane];
+                }
+            }
+            *value = sum;
+        }
+    }
+
+    /// The same additions where the outlook is flat: the sums of a step begin with those of the step
+    /// before.
+    #[inline(never)]
+    fn sum_flat(&self, errors: &[[f64; LANES]], values: &mut [[f64; LANES]]) {
+        let Some((first, mean)) = self.weights.first().zip(self.mean.first()) else {
+            return;
+        };
+        let later = self.weights.get(1).unwrap_or(first);
+        let mut sum = [*mean; LANES];
+        for (value, error) in values.iter_mut().zip(errors) {
+            for lane in 0..LANES {
+                value[lane] = sum[lane] + first * error[lane];
+                sum[lane] += later * error[lane];
+            }
+        }
     }
 }
 
@@ -118,12 +158,37 @@ mod tests {
     #[test]
     fn paths_drawn_together_are_those_drawn_one_by_one() {
         let streams = Streams::new(&Digest::new());
-        let together = linear().simulate(14, 21, &streams);
-        for path in 0..21 {
-            let mut alone = [0.0; 14];
-            linear().draw(&mut streams.path(path as u64 + 1), &mut alone);
-            for (step, value) in alone.iter().enumerate() {
-                assert_eq!(*value, together.step(step)[path]);
+        let flat = || Linear {
+            mean: vec![10.0; 14],
+            weights: [vec![1.0], vec![0.3; 13]].concat(),
+            ..linear()
+        };
+        let student = Noise::StudentT {
+            deviation: 2.0,
+            degrees: 5.0,
+        };
+        let outlooks = [
+            linear(),
+            flat(),
+            Linear {
+                noise: student,
+                ..linear()
+            },
+        ];
+        assert_eq!(
+            outlooks.each_ref().map(Linear::is_flat),
+            [false, true, false]
+        );
+        for outlook in outlooks {
+            for (steps, count) in [(14, 2 * LANES + 5), (14, LANES), (3, 2), (1, 1), (0, 4)] {
+                let together = outlook.simulate(steps, count, &streams);
+                for path in 0..count {
+                    let mut alone = vec![0.0; steps];
+                    outlook.draw(&mut streams.path(path as u64 + 1), &mut alone);
+                    for (step, value) in alone.iter().enumerate() {
+                        assert_eq!(*value, together.step(step)[path]);
+                    }
+                }
             }
         }
     }

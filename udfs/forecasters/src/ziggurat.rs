@@ -18,6 +18,8 @@ pub(crate) struct Tables {
     /// The right edges; `edge[0]` is the width the lowest layer would have as a rectangle, the
     /// last edge is 0.
     pub(crate) edge: [f64; LAYERS + 1],
+    /// The right edges, as multiples of 2^-52: by which a signed whole number of 53 bits is multiplied.
+    pub(crate) unit: [f64; LAYERS],
     /// exp(-x^2 / 2) at the edges.
     pub(crate) density: [f64; LAYERS + 1],
 }
@@ -39,7 +41,18 @@ const fn build() -> Tables {
         layer += 1;
     }
     density[LAYERS] = 1.0;
-    Tables { edge, density }
+    let mut unit = [0.0; LAYERS];
+    layer = 0;
+    while layer < LAYERS {
+        // Exact, for it only changes the exponent.
+        unit[layer] = edge[layer] / (1u64 << 52) as f64;
+        layer += 1;
+    }
+    Tables {
+        edge,
+        unit,
+        density,
+    }
 }
 
 /// The natural logarithm of a positive normal number.
@@ -79,6 +92,25 @@ pub(crate) const fn exp(value: f64) -> f64 {
     sum * f64::from_bits(((power + 1023) as u64) << 52)
 }
 
+/// More than [`rough_exp`] is ever off.
+pub(crate) const ROUGH_ERROR: f64 = 1e-8;
+
+/// The exponential of a number from -7 to 0 to within [`ROUGH_ERROR`]: the first nine terms of its
+/// series at what a power of two leaves over, at most 0.35. Without quotients, and in two halves that
+/// do not wait for each other.
+#[inline]
+pub(crate) fn rough_exp(value: f64) -> f64 {
+    let power = (value * std::f64::consts::LOG2_E - 0.5) as i64;
+    let rest = value - power as f64 * std::f64::consts::LN_2;
+    let square = rest * rest;
+    let fourth = square * square;
+    let low = (1.0 + rest) + (1.0 / 2.0 + rest * (1.0 / 6.0)) * square;
+    let middle =
+        (1.0 / 24.0 + rest * (1.0 / 120.0)) + (1.0 / 720.0 + rest * (1.0 / 5_040.0)) * square;
+    let sum = low + (middle + fourth * (1.0 / 40_320.0)) * fourth;
+    sum * f64::from_bits(((power + 1023) as u64) << 52)
+}
+
 const fn square_root(value: f64) -> f64 {
     let mut root = if value > 1.0 { value } else { 1.0 };
     // Newton's iteration falls from above until rounding stops it.
@@ -111,6 +143,15 @@ mod tests {
                 (square_root(value) / value.sqrt() - 1.0).abs() <= 4e-16,
                 "{value}"
             );
+        }
+    }
+
+    #[test]
+    fn the_rough_exponential_is_as_near_as_it_claims() {
+        for index in 0..700_000 {
+            let value = -f64::from(index) * 1e-5;
+            let off = (rough_exp(value) - exp(value)).abs();
+            assert!(off < 0.1 * ROUGH_ERROR, "{value}: {off}");
         }
     }
 

@@ -282,6 +282,11 @@ fn an_earlier_state_is_where_the_search_begins() {
     let cold = learn(&values, &auto).body;
     assert_eq!(near_it.form, cold.form);
     near(&forecasts(&near_it, 14), &forecasts(&cold, 14), 1e-3);
+    // Where the season appears later, it is found from the level alone.
+    let plain = learn(&values[..9], &auto).body;
+    assert_eq!(plain.form, Form::None);
+    let found = try_learn(&values, &auto, Start::Near(&plain)).unwrap();
+    assert!(found.body.form.has_season());
     // To keep a form is to keep it even where another would be better.
     let plain = learn(&values[..180], &of_form("none", 7)).body;
     let kept = try_learn(&values, &auto, Start::Keep(&plain)).unwrap().body;
