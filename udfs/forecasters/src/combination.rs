@@ -1,6 +1,9 @@
 //! The middle of what several models forecast.
 //!
-//! The point forecast of each step is the median or the mean of the members' point forecasts.
+//! The point forecast of each step is the median or the mean of the members' point forecasts, or
+//! their robust mean: the mean after forecasts farther from the median than five times the median
+//! distance have been moved there, so that a member that runs away cannot take the others with it
+//! (Huber 1964, one step with a limit that is seldom reached).
 //! Assumes that the members err in different ways: what they have in common stays. The wrong
 //! choice where one model is known to be right and the others are not.
 //!
@@ -64,29 +67,39 @@ struct Failed {
 enum Middle {
     Median,
     Mean,
+    /// The mean, after numbers far from the median have been moved closer to it.
+    RobustMean,
 }
+
+/// How far from the median a robust mean lets numbers be, in median distances.
+const FARTHEST: f64 = 5.0;
 
 impl Middle {
     fn read(params: &Params) -> Result<Middle, FitError> {
         match params.str_or("combine", "median")? {
             "median" => Ok(Middle::Median),
             "mean" => Ok(Middle::Mean),
-            _ => Err(params.out_of_range("combine", "median or mean")),
+            "robust_mean" => Ok(Middle::RobustMean),
+            _ => Err(params.out_of_range("combine", "median, mean or robust_mean")),
         }
     }
 
-    /// The middle of some numbers, which it may sort; NaN if there are none.
+    /// The middle of some numbers, which it may reorder; NaN if there are none.
     fn of(self, numbers: &mut [f64]) -> f64 {
         match self {
             Middle::Mean => mean(numbers),
-            Middle::Median => {
-                numbers.sort_unstable_by(f64::total_cmp);
-                let half = numbers.len() / 2;
-                match numbers.len() {
-                    0 => f64::NAN,
-                    count if count % 2 == 1 => numbers[half],
-                    _ => mean(&numbers[half - 1..=half]),
-                }
+            Middle::Median => median(numbers),
+            Middle::RobustMean => {
+                let center = median(numbers);
+                let mut distances: Vec<f64> = numbers
+                    .iter()
+                    .map(|number| (number - center).abs())
+                    .collect();
+                let reach = FARTHEST * median(&mut distances);
+                numbers
+                    .iter_mut()
+                    .for_each(|number| *number = number.clamp(center - reach, center + reach));
+                mean(numbers)
             }
         }
     }
@@ -134,7 +147,7 @@ impl Family for Combination {
         Parameter {
             name: "combine",
             default: "\"median\"",
-            help: "what is taken of the members' forecasts: median or mean",
+            help: "what is taken of the members' forecasts: median, mean or robust_mean",
         },
         Parameter {
             name: "most_failures",
@@ -261,6 +274,17 @@ impl Family for Combination {
     }
 }
 
+/// The median of some numbers, which it sorts; NaN if there are none.
+fn median(numbers: &mut [f64]) -> f64 {
+    numbers.sort_unstable_by(f64::total_cmp);
+    let half = numbers.len() / 2;
+    match numbers.len() {
+        0 => f64::NAN,
+        count if count % 2 == 1 => numbers[half],
+        _ => mean(&numbers[half - 1..=half]),
+    }
+}
+
 /// Paths of several outlooks in equal shares.
 struct Mixture {
     members: Vec<Box<dyn Outlook>>,
@@ -336,6 +360,18 @@ mod tests {
         assert!((mean[0] - (9.0 + 7.25 + 6.125) / 3.0).abs() < 1e-14);
         let two = r#"{"members":["naive",{"model":"window_mean","params":{"window":2}}]}"#;
         assert_eq!(point(two), [8.125, 8.5625]);
+    }
+
+    #[test]
+    fn a_robust_mean_moves_what_is_far_away() {
+        // Median 3, distances 2, 1, 0, 1 and 97, their median 1: 100 becomes 8.
+        let mut numbers = [1.0, 2.0, 100.0, 3.0, 4.0];
+        assert_eq!(Middle::RobustMean.of(&mut numbers), 3.6);
+        // Median 2, distances 1, 0 and 7, their median 1: 9 becomes 7.
+        assert_eq!(Middle::RobustMean.of(&mut [1.0, 2.0, 9.0]), 10.0 / 3.0);
+        assert_eq!(Middle::RobustMean.of(&mut [1.0, 2.0]), 1.5);
+        assert_eq!(Middle::RobustMean.of(&mut [7.1, 7.1, 7.1]), 7.1);
+        assert!(Middle::RobustMean.of(&mut []).is_nan());
     }
 
     #[test]
@@ -465,6 +501,70 @@ mod tests {
     }
 
     #[test]
+    fn members_are_fitted_anew_from_their_own_earlier_states() {
+        let dates: Vec<i32> = (0..90).collect();
+        let values: Vec<f64> = (0..90)
+            .map(|t| 20.0 + f64::from(t % 6) + f64::from(t * t % 7))
+            .collect();
+        let part = |length: usize| Series {
+            dates: &dates[..length],
+            values: &values[..length],
+            regressors: &[],
+        };
+        let autoregression = |difference: &str| {
+            format!(
+                r#"{{"season_length":6,"members":["naive",{{"model":"seasonal_autoregression",
+                "params":{{"difference":"{difference}"}}}}]}}"#
+            )
+        };
+        let (with, without) = (autoregression("longest"), autoregression("none"));
+        let fitted = Combination.fit(part(80), &params(&with), None).unwrap();
+        // The form stays when only parameters are estimated, and not when it is chosen again.
+        let kept = Combination
+            .refit(part(90), &params(&without), &fitted.state)
+            .unwrap();
+        let anew = Combination.fit(part(90), &params(&with), None).unwrap();
+        assert_eq!(kept.state, anew.state);
+        let chosen = Combination
+            .fit(part(90), &params(&without), Some(&fitted.state))
+            .unwrap();
+        let anew = Combination.fit(part(90), &params(&without), None).unwrap();
+        assert_eq!(chosen.state, anew.state);
+        // A member that was not there begins from nothing.
+        let more = params(r#"{"members":["window_mean","naive"]}"#);
+        let first = Combination
+            .fit(part(90), &more, Some(&fitted.state))
+            .unwrap();
+        assert_eq!(
+            first.state,
+            Combination.fit(part(90), &more, None).unwrap().state
+        );
+    }
+
+    #[test]
+    fn an_automatic_member_warmed_up_forecasts_as_one_from_scratch() {
+        let dates: Vec<i32> = (0..160).collect();
+        let values: Vec<f64> = (0..160)
+            .map(|t| 50.0 + 0.3 * f64::from(t) + 5.0 * f64::from(t % 4) + f64::from(t * t % 13))
+            .collect();
+        let part = |length: usize| Series {
+            dates: &dates[..length],
+            values: &values[..length],
+            regressors: &[],
+        };
+        let given = params(r#"{"season_length":4}"#);
+        let before = Combination.fit(part(150), &given, None).unwrap();
+        let warm = Combination
+            .fit(part(160), &given, Some(&before.state))
+            .unwrap();
+        let cold = Combination.fit(part(160), &given, None).unwrap();
+        let point = |state: &State| Combination.outlook(state, ahead(8)).unwrap().point();
+        for (warm, cold) in point(&warm.state).iter().zip(point(&cold.state)) {
+            assert!((warm / cold - 1.0).abs() < 0.01, "{warm} {cold}");
+        }
+    }
+
+    #[test]
     fn the_season_and_the_errors_are_handed_down_unless_a_member_has_its_own() {
         let text = r#"{"season_length":3,"errors":"bootstrap","members":["seasonal_naive",
             {"model":"seasonal_naive","params":{"season_length":2,"errors":"gaussian"}}]}"#;
@@ -580,7 +680,7 @@ mod tests {
         });
         for entry in models {
             for (shape, of) in &shapes {
-                for length in [3, 5, 9, 14, 15, 29, 60, 130] {
+                for length in [4, 5, 9, 14, 15, 29, 60, 130] {
                     let values: Vec<f64> = (0..length + 5).map(|t| of(t, bumpy(t))).collect();
                     let dates: Vec<i32> = (0..length as i32 + 5).collect();
                     let part = |from: usize, to: usize| Series {

@@ -278,14 +278,17 @@ fn holds_models(family: &dyn Forecaster) -> bool {
 /// How many states of models that hold others begin in a text. Quotes within JSON text are
 /// escaped, so that no name or message can look like the beginning of a state.
 fn holders(text: &str) -> usize {
-    static BEGINNINGS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    static HOLDERS: LazyLock<Vec<&str>> = LazyLock::new(|| {
         let holders = families().filter(|family| holds_models(*family));
-        holders
-            .map(|family| format!("\"model\":\"{}\"", family.name()))
-            .collect()
+        holders.map(|family| family.name()).collect()
     });
-    let count = |beginning: &String| text.matches(beginning.as_str()).count();
-    BEGINNINGS.iter().map(count).sum()
+    let names = text.split("\"model\":\"").skip(1);
+    names
+        .filter(|rest| {
+            let name = rest.split_once('"').map_or("", |(name, _)| name);
+            HOLDERS.contains(&name)
+        })
+        .count()
 }
 
 fn family_of(state: &State) -> Result<&'static dyn Forecaster, StateError> {

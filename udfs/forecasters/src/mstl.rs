@@ -62,6 +62,9 @@ pub(crate) struct Body {
     member: Held,
 }
 
+/// How many cycles of an only season are smoothed together. Of several, which have to be told
+/// apart, it is 11, 15, 19 and so on, as in the paper.
+const ONLY_WINDOW: usize = 19;
 /// The most passes of robustness weights.
 const MOST_OUTER_LOOPS: usize = 50;
 /// Curves are evaluated so many times per window, as the authors of STL recommend.
@@ -97,9 +100,14 @@ impl Smoothing {
         })
     }
 
-    /// The settings of the season at this place among those of a series.
-    fn of(&self, place: usize, season_length: usize, length: usize) -> Settings {
-        let default = 11 + 4 * place;
+    /// The settings of the season of this length at its place among those of a series.
+    fn of(&self, place: usize, seasons: &[usize], length: usize) -> Settings {
+        let season_length = seasons[place];
+        let default = if seasons.len() == 1 {
+            ONLY_WINDOW
+        } else {
+            11 + 4 * place
+        };
         let window = self.windows.get(place).copied().unwrap_or(default);
         let mut settings = Settings::recommended(season_length, window, JUMPS);
         if length / season_length < window {
@@ -126,7 +134,7 @@ impl Family for Mstl {
         Parameter {
             name: "windows",
             default: "[]",
-            help: "cycles smoothed together, for each season; [] is 11, 15, 19, ...",
+            help: "cycles smoothed together, for each season; [] is 19 for one, 11, 15, ... for more",
         },
         Parameter {
             name: "outer_loops",
@@ -311,11 +319,10 @@ fn take_out(values: &mut [f64], params: &Params) -> Result<(Vec<f64>, Vec<Window
     let length = values.len();
     let smoothing = Smoothing::read(params)?;
     let equal = values.iter().all(|value| *value == values[0]);
-    let settings: Vec<Settings> = seasons::lengths(params)?
-        .into_iter()
-        .filter(|season| !equal && season.saturating_mul(2) <= length)
-        .enumerate()
-        .map(|(place, season)| smoothing.of(place, season, length))
+    let mut lengths = seasons::lengths(params)?;
+    lengths.retain(|season| !equal && season.saturating_mul(2) <= length);
+    let settings: Vec<Settings> = (0..lengths.len())
+        .map(|place| smoothing.of(place, &lengths, length))
         .collect();
     let mut sum = vec![0.0; length];
     if settings.is_empty() {
