@@ -1,4 +1,4 @@
-//! Minimisers: golden section in one dimension, Nelder and Mead's simplex and BFGS in several.
+//! Minimisers: golden section in one dimension, BFGS in several.
 //!
 //! All take the loss as a closure, count its calls, and treat a loss that is not finite as worse
 //! than any other, so that a loss can refuse a point by returning NaN or infinity.
@@ -46,132 +46,6 @@ pub(crate) fn golden_section(
         }
     }
     0.5 * (low + high)
-}
-
-/// How a simplex search begins and ends.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Simplex {
-    /// The losses of best and worst corner differ by less than this share of the best: the end.
-    pub(crate) tolerance: f64,
-    /// The most calls of the loss.
-    pub(crate) most_calls: usize,
-}
-
-/// Nelder and Mead (1965), with the coefficients that Gao and Han (2012) adapt to the number of
-/// dimensions. The first simplex has a corner at `start` and one `steps[k]` away in each dimension.
-/// Points are kept between `lower` and `upper` by clamping.
-pub(crate) fn nelder_mead(
-    start: &[f64],
-    steps: &[f64],
-    lower: &[f64],
-    upper: &[f64],
-    settings: Simplex,
-    mut loss: impl FnMut(&[f64]) -> f64,
-) -> Minimum {
-    let dimensions = start.len();
-    let mut calls = 0;
-    let mut value = |point: &[f64]| {
-        calls += 1;
-        ordered(loss(point))
-    };
-    if dimensions == 0 {
-        let loss = value(start);
-        return Minimum {
-            point: vec![],
-            loss,
-            calls,
-        };
-    }
-    let count = dimensions as f64;
-    let (expansion, contraction, shrinkage) = if dimensions > 1 {
-        (1.0 + 2.0 / count, 0.75 - 0.5 / count, 1.0 - 1.0 / count)
-    } else {
-        (2.0, 0.5, 0.5)
-    };
-    let clamp = |point: &mut [f64]| {
-        for (index, coordinate) in point.iter_mut().enumerate() {
-            *coordinate = coordinate.clamp(lower[index], upper[index]);
-        }
-    };
-    let mut first = start.to_vec();
-    clamp(&mut first);
-    let mut corners: Vec<(f64, Vec<f64>)> = vec![(value(&first), first.clone())];
-    for index in 0..dimensions {
-        let mut corner = first.clone();
-        corner[index] += steps[index];
-        if corner[index] > upper[index] {
-            corner[index] = first[index] - steps[index];
-        }
-        clamp(&mut corner);
-        corners.push((value(&corner), corner));
-    }
-    let mut made = dimensions + 1;
-    let mut center = vec![0.0; dimensions];
-    let towards = |center: &[f64], worst: &[f64], factor: f64| -> Vec<f64> {
-        let mut point: Vec<f64> = center
-            .iter()
-            .zip(worst)
-            .map(|(center, worst)| center + factor * (center - worst))
-            .collect();
-        clamp(&mut point);
-        point
-    };
-    loop {
-        corners.sort_by(|left, right| left.0.total_cmp(&right.0));
-        let (best, worst) = (corners[0].0, corners[dimensions].0);
-        if worst - best <= settings.tolerance * (best.abs() + 1e-12) || made >= settings.most_calls
-        {
-            break;
-        }
-        for (index, coordinate) in center.iter_mut().enumerate() {
-            *coordinate = corners[..dimensions]
-                .iter()
-                .map(|(_, p)| p[index])
-                .sum::<f64>()
-                / count;
-        }
-        let second_worst = corners[dimensions - 1].0;
-        let reflected = towards(&center, &corners[dimensions].1, 1.0);
-        let at_reflected = value(&reflected);
-        made += 1;
-        if at_reflected < best {
-            let expanded = towards(&center, &corners[dimensions].1, expansion);
-            let at_expanded = value(&expanded);
-            made += 1;
-            corners[dimensions] = if at_expanded < at_reflected {
-                (at_expanded, expanded)
-            } else {
-                (at_reflected, reflected)
-            };
-            continue;
-        }
-        if at_reflected < second_worst {
-            corners[dimensions] = (at_reflected, reflected);
-            continue;
-        }
-        let (factor, bar) = if at_reflected < worst {
-            (contraction, at_reflected)
-        } else {
-            (-contraction, worst)
-        };
-        let contracted = towards(&center, &corners[dimensions].1, factor);
-        let at_contracted = value(&contracted);
-        made += 1;
-        if at_contracted < bar {
-            corners[dimensions] = (at_contracted, contracted);
-            continue;
-        }
-        let (head, rest) = corners.split_at_mut(1);
-        for corner in rest {
-            for (coordinate, best) in corner.1.iter_mut().zip(&head[0].1) {
-                *coordinate = best + shrinkage * (*coordinate - best);
-            }
-            corner.0 = value(&corner.1);
-        }
-        made += dimensions;
-    }
-    let (loss, point) = corners.swap_remove(0);
-    Minimum { point, loss, calls }
 }
 
 /// How a BFGS search ends.
@@ -285,27 +159,6 @@ where
     }
 }
 
-/// A gradient by forward differences, for [`bfgs`].
-pub(crate) fn forward_differences<L: FnMut(&[f64]) -> f64>(
-    loss: &mut L,
-    point: &[f64],
-    at_point: f64,
-    slope: &mut [f64],
-) {
-    let mut moved = point.to_vec();
-    for (index, slope) in slope.iter_mut().enumerate() {
-        let step = 1.5e-8 * point[index].abs().max(0.1);
-        moved[index] = point[index] + step;
-        let mut change = (loss(&moved) - at_point) / (moved[index] - point[index]);
-        if !change.is_finite() {
-            moved[index] = point[index] - step;
-            change = (loss(&moved) - at_point) / (moved[index] - point[index]);
-        }
-        *slope = if change.is_finite() { change } else { 0.0 };
-        moved[index] = point[index];
-    }
-}
-
 fn identity(size: usize) -> Vec<f64> {
     let mut matrix = vec![0.0; size * size];
     matrix
@@ -346,40 +199,11 @@ mod tests {
         (1.0 - x) * (1.0 - x) + 100.0 * (y - x * x) * (y - x * x)
     }
 
-    #[test]
-    fn the_simplex_finds_the_end_of_the_valley() {
-        let settings = Simplex {
-            tolerance: 1e-14,
-            most_calls: 2_000,
-        };
-        let bounds = ([-5.0; 2], [5.0; 2]);
-        let found = nelder_mead(
-            &[-1.2, 1.0],
-            &[0.5; 2],
-            &bounds.0,
-            &bounds.1,
-            settings,
-            rosenbrock,
-        );
-        assert!((found.point[0] - 1.0).abs() < 1e-4 && (found.point[1] - 1.0).abs() < 1e-4);
-        assert!(found.calls < 400, "{}", found.calls);
-    }
-
-    #[test]
-    fn the_simplex_stays_within_its_bounds() {
-        let settings = Simplex {
-            tolerance: 1e-14,
-            most_calls: 2_000,
-        };
-        let found = nelder_mead(
-            &[0.0, 0.0],
-            &[0.3; 2],
-            &[-2.0; 2],
-            &[0.5, 2.0],
-            settings,
-            rosenbrock,
-        );
-        assert!((found.point[0] - 0.5).abs() < 1e-6 && (found.point[1] - 0.25).abs() < 1e-3);
+    /// The slope of Rosenbrock's valley.
+    fn slope<L>(_loss: &mut L, point: &[f64], _at_point: f64, slope: &mut [f64]) {
+        let (x, y) = (point[0], point[1]);
+        slope[0] = -2.0 * (1.0 - x) - 400.0 * x * (y - x * x);
+        slope[1] = 200.0 * (y - x * x);
     }
 
     #[test]
@@ -388,7 +212,7 @@ mod tests {
             tolerance: 1e-15,
             most_steps: 200,
         };
-        let found = bfgs(&[-1.2, 1.0], settings, rosenbrock, forward_differences);
+        let found = bfgs(&[-1.2, 1.0], settings, rosenbrock, slope);
         assert!((found.point[0] - 1.0).abs() < 1e-4, "{found:?}");
         assert!(found.calls < 100, "{}", found.calls);
     }
@@ -396,17 +220,11 @@ mod tests {
     #[test]
     fn a_point_that_is_refused_is_never_the_best() {
         let loss = |point: &[f64]| if point[0] < 0.5 { f64::NAN } else { point[0] };
-        let settings = Simplex {
-            tolerance: 1e-12,
-            most_calls: 500,
-        };
-        let found = nelder_mead(&[2.0], &[0.5], &[-9.0], &[9.0], settings, loss);
-        assert!((found.point[0] - 0.5).abs() < 1e-6, "{found:?}");
         let settings = Descent {
             tolerance: 1e-12,
             most_steps: 100,
         };
-        let found = bfgs(&[2.0], settings, loss, forward_differences);
+        let found = bfgs(&[2.0], settings, loss, |_, _, _, slope| slope[0] = 1.0);
         assert!(found.point[0] >= 0.5 && found.loss.is_finite());
     }
 
