@@ -17,6 +17,7 @@
 //! it is too short even for that, an automatic choice has no such form. The initial states of a
 //! season of more than 24 steps are held always, counted as if they were not.
 
+mod ahead;
 mod climb;
 mod form;
 mod future;
@@ -317,7 +318,12 @@ impl Family for Ets {
                         .collect(),
                 },
             });
-        let mut search = Search::new(&scaled, choice.season_length, known.as_ref());
+        let mut search = Search::new(
+            &scaled,
+            choice.season_length,
+            known.as_ref(),
+            choice.trend.is_none(),
+        );
         let found = match &known {
             Some(known) if !keep && forms.contains(&known.form) => search.near(&forms, known.form),
             _ => search.best(&forms),

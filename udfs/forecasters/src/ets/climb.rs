@@ -39,6 +39,8 @@ pub(crate) enum Free {
 pub(crate) struct Climber<'a> {
     /// The history.
     pub(crate) values: &'a [f64],
+    /// The greatest beta, as a share of alpha.
+    pub(crate) steepest: f64,
     /// How often the recursions ran over the history, with slopes or without.
     pub(crate) calls: usize,
     slopes: Slopes,
@@ -52,9 +54,10 @@ pub(crate) struct Climber<'a> {
 }
 
 impl<'a> Climber<'a> {
-    pub(crate) fn new(values: &'a [f64]) -> Climber<'a> {
+    pub(crate) fn new(values: &'a [f64], steepest: f64) -> Climber<'a> {
         Climber {
             values,
+            steepest,
             calls: 0,
             slopes: Slopes::default(),
             season: vec![],
@@ -147,6 +150,7 @@ impl<'a> Climber<'a> {
         self.upper.clear();
         self.lower.resize(columns, f64::NEG_INFINITY);
         self.upper.resize(columns, f64::INFINITY);
+        let steepest = self.steepest;
         let mut set = |column: usize, lower: f64, upper: f64| {
             self.lower[column] = lower;
             self.upper[column] = upper;
@@ -156,7 +160,7 @@ impl<'a> Climber<'a> {
             set(LEVEL, point[LEVEL], point[LEVEL]);
         }
         if let Some(beta) = layout.beta {
-            set(beta, 0.0, 1.0);
+            set(beta, 0.0, steepest);
             if free == Free::Smoothing {
                 set(beta + 1, point[beta + 1], point[beta + 1]);
             }

@@ -28,14 +28,6 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// Simple exponential smoothing.
-    pub(crate) const LEVEL: Form = Form {
-        relative: false,
-        trend: Kind::None,
-        damped: false,
-        season: Kind::None,
-    };
-
     /// All thirty, simplest first.
     pub(crate) fn all() -> impl Iterator<Item = Form> {
         use Kind::{Additive, Multiplicative, None};

@@ -1,17 +1,24 @@
 //! The search for the form of least AICc: every form is climbed roughly, each from the best of a
 //! few starts and of the simpler forms already climbed, and those that could still win to the top.
+//!
+//! The likelihood looks one step ahead only, and the longer the horizon, the more a trend that
+//! follows noise costs. So where the trend is chosen automatically, beta stays below a fifth of
+//! alpha, and a trend has to prove itself several steps ahead within the history: a form with one
+//! is passed over if its forecasts are further off there than those of the best form without, or
+//! if it is about to leave the positive numbers that the history consists of.
 
 use super::{
+    ahead::{error_ahead, lowest_ahead},
     climb::{Climber, Free, Patience, Place},
     form::{Form, Kind, Layout},
     point::Reading,
-    recursion::{Smoothing, States},
+    recursion::{Smoothing, States, filter},
     start::Sketch,
 };
 
 /// The longest season whose initial states are searched with everything else; those of longer ones
 /// stay as decomposed.
-pub(crate) const LONGEST_FREE: usize = 24;
+const LONGEST_FREE: usize = 24;
 
 const ROUGH: Patience = Patience {
     tolerance: 0.1,
@@ -23,6 +30,10 @@ const FINE: Patience = Patience {
 };
 /// A form this much AICc behind the best after the rough climb is not climbed further.
 const HOPELESS: f64 = 2.0;
+/// The greatest beta, as a share of alpha, of a trend that was not asked for.
+const STEEPEST: f64 = 0.2;
+/// How many steps ahead such a trend is tried at least; at least two seasons, too.
+const LEAST_AHEAD: usize = 12;
 
 /// A fitted form.
 #[derive(Clone, Debug)]
@@ -44,35 +55,54 @@ pub(crate) struct Known {
     pub(crate) origin: States,
 }
 
-struct Attempt {
-    reading: Reading,
-    free: Free,
-    place: Place,
-    score: f64,
-    fine: bool,
-}
-
+/// A search over one history.
 pub(crate) struct Search<'a> {
     climber: Climber<'a>,
     season_length: usize,
     sketches: [Option<Sketch>; 3],
     attempts: Vec<Attempt>,
     known: Option<&'a Known>,
+    /// Whether trends have to prove themselves.
+    doubt: bool,
+}
+
+/// A form that was climbed.
+struct Attempt {
+    reading: Reading,
+    free: Free,
+    place: Place,
+    score: f64,
+    fine: bool,
+    /// Whether its trend failed several steps ahead.
+    refuted: bool,
+}
+
+impl Attempt {
+    fn smoothing(&self) -> Smoothing {
+        self.reading.smoothing(&self.place.point)
+    }
+
+    fn origin(&self) -> States {
+        self.reading.states(&self.place.point)
+    }
 }
 
 impl<'a> Search<'a> {
-    /// Over values that are at most 1 in size; seasonal forms need two seasons of them.
+    /// Over values that are at most 1 in size; seasonal forms need two seasons of them. `doubt`
+    /// tells that no trend was asked for.
     pub(crate) fn new(
         values: &'a [f64],
         season_length: usize,
         known: Option<&'a Known>,
+        doubt: bool,
     ) -> Search<'a> {
         Search {
-            climber: Climber::new(values),
+            climber: Climber::new(values, if doubt { STEEPEST } else { 1.0 }),
             season_length,
             sketches: [None, None, None],
             attempts: vec![],
             known,
+            doubt,
         }
     }
 
@@ -81,30 +111,29 @@ impl<'a> Search<'a> {
         for form in forms {
             self.attempt(*form);
         }
-        self.finish()
+        self.settle().map(|best| self.found(best))
     }
 
     /// The best form in the neighborhood of the known one: where one that differs in one component
     /// is better, the search moves on to its neighbors.
-    pub(crate) fn near(&mut self, forms: &[Form], from: Form) -> Option<Found> {
-        let mut center = from;
+    pub(crate) fn near(&mut self, forms: &[Form], known: Form) -> Option<Found> {
+        let mut center = known;
         loop {
-            let tried = |form: &Form, attempts: &[Attempt]| {
-                attempts.iter().any(|attempt| attempt.reading.form == *form)
-            };
-            for form in forms {
-                if form.distance(center) <= 1 && !tried(form, &self.attempts) {
+            for form in forms.iter().filter(|form| form.distance(center) <= 1) {
+                if self
+                    .attempts
+                    .iter()
+                    .all(|tried| tried.reading.form != *form)
+                {
                     self.attempt(*form);
                 }
             }
-            let best = self
-                .attempts
-                .iter()
-                .min_by(|a, b| a.score.total_cmp(&b.score))?;
-            if best.reading.form == center || !best.score.is_finite() {
-                return self.finish();
+            let best = self.settle()?;
+            let form = self.attempts[best].reading.form;
+            if form == center {
+                return Some(self.found(best));
             }
-            center = best.reading.form;
+            center = form;
         }
     }
 
@@ -125,12 +154,13 @@ impl<'a> Search<'a> {
         let correction = if left > 0.0 {
             2.0 * parameters * (parameters + 1.0) / left
         } else {
-            // Only reached by forms that were asked for: the more parameters, the worse.
+            // Reached only where no form has enough observations: the simplest wins.
             1e6 * parameters
         };
         loss + 2.0 * parameters + correction
     }
 
+    /// Climbs a form roughly, from its two best starts.
     fn attempt(&mut self, form: Form) {
         let reading = Reading::of(form, self.season_length);
         let free = if self.count() < form.parameters(self.season_length) + 2 {
@@ -161,6 +191,7 @@ impl<'a> Search<'a> {
                 place,
                 score,
                 fine: false,
+                refuted: false,
             });
         }
     }
@@ -168,8 +199,8 @@ impl<'a> Search<'a> {
     /// Places to climb from.
     fn starts(&mut self, reading: &Reading) -> Vec<Place> {
         let form = reading.form;
-        let mut points: Vec<Vec<f64>> = vec![];
         let states = self.sketch(form.season).states(form);
+        let mut points: Vec<Vec<f64>> = vec![];
         if let Some(known) = self.known {
             points.push(reading.point(&known.smoothing, &states));
             if known.form.trend == form.trend
@@ -178,45 +209,50 @@ impl<'a> Search<'a> {
             {
                 points.push(reading.point(&known.smoothing, &known.origin));
             }
-        } else {
-            let twin = self.attempts.iter().find(|attempt| {
-                Form {
-                    relative: form.relative,
-                    ..attempt.reading.form
-                } == form
-            });
-            if let Some(twin) = twin {
-                points.push(twin.place.point.clone());
+        }
+        for attempt in &self.attempts {
+            let other = attempt.reading.form;
+            if other.season != form.season {
+                continue;
             }
-            let simpler = self.attempts.iter().filter(|attempt| {
-                let other = attempt.reading.form;
-                other.relative == form.relative
-                    && other.season == form.season
-                    && (other.trend == Kind::None && form.trend != Kind::None && !form.damped
-                        || other.trend == form.trend && form.damped && !other.damped)
-            });
-            for attempt in simpler {
-                let mut smoothing = attempt.reading.smoothing(&attempt.place.point);
-                let mut origin = attempt.reading.states(&attempt.place.point);
-                if attempt.reading.form.trend == Kind::None {
-                    origin = States {
-                        season: origin.season,
-                        ..states.clone()
-                    };
-                    smoothing.beta = 0.05 * smoothing.alpha;
-                }
-                smoothing.phi = 0.97;
+            let same_trend = other.trend == form.trend;
+            if same_trend && other.damped == form.damped {
+                points.push(attempt.place.point.clone());
+            } else if other.relative != form.relative {
+                continue;
+            } else if same_trend && form.damped {
+                let smoothing = Smoothing {
+                    phi: 0.97,
+                    ..attempt.smoothing()
+                };
+                points.push(reading.point(&smoothing, &attempt.origin()));
+            } else if other.trend == Kind::None && !form.damped {
+                let alone = attempt.smoothing();
+                let smoothing = Smoothing {
+                    beta: 0.05 * alone.alpha,
+                    ..alone
+                };
+                let origin = States {
+                    season: attempt.origin().season,
+                    ..states.clone()
+                };
                 points.push(reading.point(&smoothing, &origin));
             }
         }
         if self.known.is_none() {
-            points.extend(grid(reading, &states));
+            grid(reading, &states, &mut points);
         }
+        let steepest = self.climber.steepest;
         points
             .into_iter()
-            .map(|point| Place {
-                loss: self.climber.loss(reading, &point),
-                point,
+            .map(|mut point| {
+                if let Some(beta) = reading.layout.beta {
+                    point[beta] = point[beta].min(steepest);
+                }
+                Place {
+                    loss: self.climber.loss(reading, &point),
+                    point,
+                }
             })
             .collect()
     }
@@ -227,44 +263,81 @@ impl<'a> Search<'a> {
             .get_or_insert_with(|| Sketch::of(values, season, season_length))
     }
 
-    /// Climbs to the top what could be the best.
-    fn finish(&mut self) -> Option<Found> {
+    /// The best attempt: climbs to the top what could be it, and puts its trend to the test.
+    fn settle(&mut self) -> Option<usize> {
         loop {
-            let best = self
-                .attempts
-                .iter()
-                .map(|attempt| attempt.score)
-                .fold(f64::INFINITY, f64::min);
-            let next = self
-                .attempts
-                .iter_mut()
-                .filter(|attempt| !attempt.fine && attempt.score <= best + HOPELESS)
-                .min_by(|left, right| left.score.total_cmp(&right.score));
-            let Some(attempt) = next else { break };
-            self.climber
-                .climb(&attempt.reading, attempt.free, &mut attempt.place, FINE);
-            attempt.fine = true;
-            let (form, free, loss) = (attempt.reading.form, attempt.free, attempt.place.loss);
-            let score = self.score(form, free, loss);
-            if let Some(attempt) = self
-                .attempts
-                .iter_mut()
-                .find(|attempt| attempt.reading.form == form)
-            {
-                attempt.score = score;
+            let best = self.leader(|attempt| !attempt.refuted)?;
+            let within = self.attempts[best].score + HOPELESS;
+            let next =
+                self.leader(|attempt| !attempt.refuted && !attempt.fine && attempt.score <= within);
+            if let Some(next) = next {
+                let attempt = &mut self.attempts[next];
+                self.climber
+                    .climb(&attempt.reading, attempt.free, &mut attempt.place, FINE);
+                attempt.fine = true;
+                let (form, free) = (attempt.reading.form, attempt.free);
+                let loss = attempt.place.loss;
+                self.attempts[next].score = self.score(form, free, loss);
+            } else if self.refutes(best) {
+                self.attempts[best].refuted = true;
+            } else {
+                return Some(best);
             }
         }
-        let best = self
+    }
+
+    /// The attempt of least score among some.
+    fn leader(&self, among: impl Fn(&Attempt) -> bool) -> Option<usize> {
+        (0..self.attempts.len())
+            .filter(|index| among(&self.attempts[*index]))
+            .min_by(|left, right| {
+                self.attempts[*left]
+                    .score
+                    .total_cmp(&self.attempts[*right].score)
+            })
+    }
+
+    /// Whether an attempt's trend, which nobody asked for, fails several steps ahead.
+    fn refutes(&self, index: usize) -> bool {
+        let attempt = &self.attempts[index];
+        let without = |other: &&Attempt| other.reading.form.trend == Kind::None;
+        if !self.doubt || without(&attempt) || !self.attempts.iter().any(|one| without(&one)) {
+            return false;
+        }
+        let third = (self.count() / 3).max(1);
+        let steps = (2 * self.season_length).max(LEAST_AHEAD).min(third);
+        let warm = (2 * self.season_length).min(third);
+        let values = self.climber.values;
+        let error = |attempt: &Attempt| {
+            let form = attempt.reading.form;
+            let (smoothing, origin) = (attempt.smoothing(), attempt.origin());
+            error_ahead(form, &smoothing, origin, values, warm, steps)
+        };
+        let least = self
             .attempts
             .iter()
-            .min_by(|left, right| left.score.total_cmp(&right.score))?;
-        Some(Found {
+            .filter(without)
+            .map(error)
+            .fold(f64::INFINITY, f64::min);
+        if error(attempt) > least {
+            return true;
+        }
+        let (form, smoothing, mut states) =
+            (attempt.reading.form, attempt.smoothing(), attempt.origin());
+        filter(form, &smoothing, &mut states, values, &mut |_| {});
+        values.iter().all(|value| *value > 0.0)
+            && lowest_ahead(form, &smoothing, &states, steps) <= 0.0
+    }
+
+    fn found(&self, index: usize) -> Found {
+        let best = &self.attempts[index];
+        Found {
             form: best.reading.form,
-            smoothing: best.reading.smoothing(&best.place.point),
-            origin: best.reading.states(&best.place.point),
+            smoothing: best.smoothing(),
+            origin: best.origin(),
             loss: best.place.loss,
             parameters: parameters(best.reading.form, self.season_length, best.free),
-        })
+        }
     }
 }
 
@@ -281,22 +354,15 @@ fn parameters(form: Form, season_length: usize, free: Free) -> usize {
     }
 }
 
-/// A coarse grid of smoothing parameters.
-fn grid(reading: &Reading, states: &States) -> Vec<Vec<f64>> {
-    let betas: &[f64] = if reading.layout.beta.is_some() {
-        &[0.02, 0.2]
-    } else {
-        &[0.0]
+/// Adds the points of a coarse grid of smoothing parameters.
+fn grid(reading: &Reading, states: &States, points: &mut Vec<Vec<f64>>) {
+    let shares = |place: Option<usize>, shares: [f64; 2]| match place {
+        Some(_) => shares.to_vec(),
+        None => vec![0.0],
     };
-    let gammas: &[f64] = if reading.layout.gamma.is_some() {
-        &[0.02, 0.3]
-    } else {
-        &[0.0]
-    };
-    let mut points = vec![];
     for alpha in [0.05, 0.3, 0.7, 0.97] {
-        for beta in betas {
-            for gamma in gammas {
+        for beta in shares(reading.layout.beta, [0.02, 0.2]) {
+            for gamma in shares(reading.layout.gamma, [0.02, 0.3]) {
                 let smoothing = Smoothing {
                     alpha,
                     beta: beta * alpha,
@@ -307,5 +373,4 @@ fn grid(reading: &Reading, states: &States) -> Vec<Vec<f64>> {
             }
         }
     }
-    points
 }
