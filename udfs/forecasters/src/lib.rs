@@ -19,6 +19,7 @@ pub mod series;
 pub mod state;
 pub mod suggestion;
 
+mod arima;
 mod drill;
 mod family;
 mod fitted;
@@ -123,7 +124,7 @@ pub struct Entry {
 
 /// The models that come with almanac, simplest first.
 pub fn catalog() -> &'static [Entry] {
-    static CATALOG: [Entry; 5] = [
+    static CATALOG: [Entry; 7] = [
         Entry {
             key: "naive",
             family: &naive::Naive,
@@ -154,18 +155,31 @@ pub fn catalog() -> &'static [Entry] {
             params: "{}",
             summary: "least squares on lags 1, 7 and 14, means over 7 and 30 steps, and covariates",
         },
+        Entry {
+            key: "arima",
+            family: &arima::Arima,
+            params: r#"{"order":[1,1,1]}"#,
+            summary: "ARIMA(1,1,1), or of other orders, around a regression on covariates",
+        },
+        Entry {
+            key: "sarimax",
+            family: &arima::Arima,
+            params: r#"{"order":[1,1,1],"seasonal_order":[1,0,1],"season_length":5}"#,
+            summary: "ARIMA(1,1,1)(1,0,1) of a trading week around a regression on covariates",
+        },
     ];
     &CATALOG
 }
 
 /// Every family, those outside the catalog included.
 pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
-    static FAMILIES: [&dyn Forecaster; 6] = [
+    static FAMILIES: [&dyn Forecaster; 7] = [
         &naive::Naive,
         &random_walk::RandomWalk,
         &seasonal_naive::SeasonalNaive,
         &window_mean::WindowMean,
         &linear_regression::LinearRegression,
+        &arima::Arima,
         &drill::Drill,
     ];
     FAMILIES.into_iter()
