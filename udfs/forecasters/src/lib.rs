@@ -19,6 +19,7 @@ pub mod series;
 pub mod state;
 pub mod suggestion;
 
+mod arima;
 mod ces;
 mod combination;
 mod drill;
@@ -186,6 +187,18 @@ pub fn catalog() -> &'static [Entry] {
             summary: "least squares on lags 1, 7 and 14, means over 7 and 30 steps, and covariates",
         },
         Entry {
+            key: "arima",
+            family: &arima::Arima,
+            params: r#"{"order":[1,1,1]}"#,
+            summary: "ARIMA(1,1,1), or of other orders, around a regression on covariates",
+        },
+        Entry {
+            key: "sarimax",
+            family: &arima::Arima,
+            params: r#"{"order":[1,1,1],"seasonal_order":[1,0,1],"season_length":5}"#,
+            summary: "ARIMA(1,1,1)(1,0,1) of a trading week around a regression on covariates",
+        },
+        Entry {
             key: "naive_garch",
             family: &garch::Garch,
             params: r#"{"mean":"zero"}"#,
@@ -329,6 +342,7 @@ pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
         &seasonal_naive::SeasonalNaive,
         &window_mean::WindowMean,
         &linear_regression::LinearRegression,
+        &arima::Arima,
         &seasonal_autoregression::SeasonalAutoregression,
         &theta::Theta,
         &ces::Ces,
