@@ -234,3 +234,203 @@ pub(crate) fn learn(
     let learned = finish.estimate(&problem, &found)?;
     Ok((learned, problem.evaluations))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::{Digest, Forecaster, Streams, paths::check_moments};
+
+    #[derive(Deserialize)]
+    struct Golden {
+        relative_tolerance: f64,
+        likelihood_tolerance: f64,
+        cases: Vec<Case>,
+        likelihoods: Vec<Point>,
+        other: Other,
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        name: String,
+        order: [usize; 3],
+        seasonal_order: [usize; 3],
+        season_length: usize,
+        constant: bool,
+        values: Vec<f64>,
+        regressors: Vec<Vec<Option<f64>>>,
+        ahead: Vec<Vec<f64>>,
+        coefficients: Vec<f64>,
+        linear: Vec<f64>,
+        log_likelihood: f64,
+        variance: f64,
+        forecasts: Vec<f64>,
+    }
+
+    #[derive(Deserialize)]
+    struct Point {
+        name: String,
+        order: [usize; 3],
+        seasonal_order: [usize; 3],
+        season_length: usize,
+        values: Vec<f64>,
+        coefficients: Vec<f64>,
+        log_likelihood: f64,
+        variance: f64,
+    }
+
+    #[derive(Deserialize)]
+    struct Other {
+        order: [usize; 3],
+        seasonal_order: [usize; 3],
+        season_length: usize,
+        values: Vec<f64>,
+        log_likelihood: f64,
+        forecasts: Vec<f64>,
+    }
+
+    fn golden() -> Golden {
+        serde_json::from_str(include_str!("../golden/arima.json")).unwrap()
+    }
+
+    fn orders(ordinary: [usize; 3], seasonal: [usize; 3], season: usize) -> Orders {
+        Orders {
+            ordinary,
+            seasonal,
+            season,
+        }
+    }
+
+    fn dates(length: usize) -> Vec<i32> {
+        (0..length as i32).collect()
+    }
+
+    impl Case {
+        fn orders(&self) -> Orders {
+            orders(self.order, self.seasonal_order, self.season_length)
+        }
+
+        fn regressors(&self) -> Vec<Vec<f64>> {
+            let column = |column: &Vec<Option<f64>>| {
+                column.iter().map(|v| v.unwrap_or(f64::NAN)).collect()
+            };
+            self.regressors.iter().map(column).collect()
+        }
+    }
+
+    fn near(what: &str, found: f64, expected: f64, tolerance: f64) {
+        let off = (found - expected).abs() / (1e-2 + expected.abs());
+        assert!(off < tolerance, "{what}: {found}, expected {expected}");
+    }
+
+    #[test]
+    fn likelihoods_agree_with_the_reference_at_its_coefficients() {
+        let golden = golden();
+        for point in &golden.likelihoods {
+            let orders = orders(point.order, point.seasonal_order, point.season_length);
+            let dates = dates(point.values.len());
+            let history = Series {
+                dates: &dates,
+                values: &point.values,
+                regressors: &[],
+            };
+            let design = Design::new(history, &orders).unwrap();
+            let mut problem = Problem::new(&point.values, &design, &orders);
+            let found = problem
+                .likelihood(&orders, &point.coefficients, false, &mut vec![])
+                .unwrap();
+            let tolerance = golden.likelihood_tolerance;
+            near(&point.name, -0.5 * found.deviance, point.log_likelihood, tolerance);
+            near(&point.name, found.variance, point.variance, tolerance);
+        }
+        for case in &golden.cases {
+            let (dates, regressors) = (dates(case.values.len()), case.regressors());
+            let history = Series {
+                dates: &dates,
+                values: &case.values,
+                regressors: &regressors,
+            };
+            let design = Design::new(history, &case.orders()).unwrap();
+            let mut problem = Problem::new(&case.values, &design, &case.orders());
+            let found = problem
+                .likelihood(&case.orders(), &case.coefficients, case.constant, &mut vec![])
+                .unwrap();
+            let tolerance = golden.likelihood_tolerance;
+            near(&case.name, -0.5 * found.deviance, case.log_likelihood, tolerance);
+            near(&case.name, found.variance, case.variance, 10.0 * tolerance);
+        }
+    }
+
+    #[test]
+    fn estimates_and_forecasts_agree_with_the_reference() {
+        let golden = golden();
+        let tolerance = golden.relative_tolerance;
+        for case in &golden.cases {
+            let name = &case.name;
+            let (dates, regressors) = (dates(case.values.len()), case.regressors());
+            let history = Series {
+                dates: &dates,
+                values: &case.values,
+                regressors: &regressors,
+            };
+            let orders = case.orders();
+            let (learned, _) =
+                super::learn(history, &orders, case.constant, None, noise::Kind::Gaussian).unwrap();
+            let model = learned.body;
+            for (found, expected) in model.coefficients.iter().zip(&case.coefficients) {
+                near(name, *found, *expected, 20.0 * tolerance);
+            }
+            for (term, expected) in model.terms.iter().zip(&case.linear) {
+                near(name, term.coefficient, *expected, tolerance);
+            }
+            assert_eq!(model.terms.len(), case.regressors.len());
+            let parameters = case.coefficients.len() + case.linear.len();
+            let count = case.values.len() - orders.lost()
+                - (0..case.values.len())
+                    .filter(|day| regressors.iter().any(|column| column[*day].is_nan()))
+                    .count();
+            let corrected = case.variance * count as f64 / (count - parameters) as f64;
+            near(name, model.noise.deviation(), corrected.sqrt(), tolerance);
+            let aicc = fit::aicc(-2.0 * case.log_likelihood, parameters + 1, count);
+            assert!(learned.aicc.unwrap() < aicc + 1e-4, "{name} {:?} {aicc}", learned.aicc);
+            let ahead = Ahead {
+                steps: case.forecasts.len(),
+                dates: &[],
+                regressors: &case.ahead,
+            };
+            let point = model.expect(ahead).unwrap().point();
+            for (found, expected) in point.iter().zip(&case.forecasts) {
+                near(name, *found, *expected, tolerance);
+            }
+        }
+    }
+
+    #[test]
+    fn another_package_finds_the_same_model() {
+        let other = golden().other;
+        let orders = orders(other.order, other.seasonal_order, other.season_length);
+        let dates = dates(other.values.len());
+        let history = Series {
+            dates: &dates,
+            values: &other.values,
+            regressors: &[],
+        };
+        let (learned, _) =
+            super::learn(history, &orders, false, None, noise::Kind::Gaussian).unwrap();
+        // Its likelihood has a diffuse beginning and its search ends earlier than ours.
+        let count = other.values.len() - orders.lost();
+        let aicc = fit::aicc(-2.0 * other.log_likelihood, orders.coefficients() + 1, count);
+        let gained = aicc - learned.aicc.unwrap();
+        assert!((0.0..0.03).contains(&gained), "{gained}");
+        let ahead = Ahead {
+            steps: other.forecasts.len(),
+            dates: &[],
+            regressors: &[],
+        };
+        let point = learned.body.expect(ahead).unwrap().point();
+        for (found, expected) in point.iter().zip(&other.forecasts) {
+            near("forecast", *found, *expected, 1e-3);
+        }
+    }
+}
