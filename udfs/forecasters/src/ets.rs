@@ -19,6 +19,7 @@
 
 mod ahead;
 mod climb;
+mod doubt;
 mod form;
 mod future;
 mod point;
@@ -40,10 +41,12 @@ use crate::{
     series::{Ahead, Series},
     state::corrupt,
 };
+use doubt::Doubt;
+use doubt::Model;
 use form::{Form, Kind};
 use future::Future;
 use recursion::{Smoothing, States, filter};
-use search::{Found, Known, Search};
+use search::{Found, Search};
 
 /// Exponential smoothing.
 pub struct Ets;
@@ -297,7 +300,7 @@ impl Family for Ets {
         let scaled: Vec<f64> = values.iter().map(|value| value / scale).collect();
         let known = near
             .filter(|body| body.season.is_empty() || body.season.len() == choice.season_length)
-            .map(|body| Known {
+            .map(|body| Model {
                 form: body.form,
                 smoothing: body.smoothing(),
                 origin: States {
@@ -322,7 +325,10 @@ impl Family for Ets {
             &scaled,
             choice.season_length,
             known.as_ref(),
-            choice.trend.is_none(),
+            Doubt {
+                error: choice.relative.is_none(),
+                trend: choice.trend.is_none(),
+            },
         );
         let found = match &known {
             Some(known) if !keep && forms.contains(&known.form) => search.near(&forms, known.form),
@@ -512,16 +518,21 @@ fn finish(
     found: Found,
     kind: noise::Kind,
 ) -> Result<Learned<Body>, FitError> {
-    let mut states = found.origin.clone();
+    let Found {
+        model: Model {
+            form,
+            smoothing,
+            origin,
+        },
+        loss,
+        parameters,
+    } = found;
+    let mut states = origin.clone();
     let mut predictions = Vec::with_capacity(values.len());
-    filter(
-        found.form,
-        &found.smoothing,
-        &mut states,
-        scaled,
-        &mut |prediction| predictions.push(prediction),
-    );
-    let relative = found.form.relative;
+    filter(form, &smoothing, &mut states, scaled, &mut |prediction| {
+        predictions.push(prediction)
+    });
+    let relative = form.relative;
     let errors: Vec<f64> = scaled
         .iter()
         .zip(&predictions)
@@ -531,25 +542,25 @@ fn finish(
         })
         .collect();
     let count = values.len();
-    let left = (count as f64 - (found.parameters - 1) as f64).max(1.0);
+    let left = (count as f64 - (parameters - 1) as f64).max(1.0);
     let squares: f64 = errors.iter().map(|error| error * error).sum();
     let deviation = (squares / left).sqrt();
     let noise = Noise::fit(kind, &errors, finite("deviation", deviation)?)?;
     let noise = if relative { noise } else { noise.scaled(scale) };
-    let grown = if found.form.trend == Kind::Multiplicative {
+    let grown = if form.trend == Kind::Multiplicative {
         1.0
     } else {
         scale
     };
-    let seasoned = if found.form.season == Kind::Multiplicative {
+    let seasoned = if form.season == Kind::Multiplicative {
         1.0
     } else {
         scale
     };
     let unscaled = |season: Vec<f64>| season.iter().map(|state| state * seasoned).collect();
     let n = count as f64;
-    let parameters = found.parameters as f64;
-    let aicc = found.loss
+    let parameters = parameters as f64;
+    let aicc = loss
         + n * (1.0 + ln(2.0 * std::f64::consts::PI / n))
         + 2.0 * n * ln(scale)
         + 2.0 * parameters
@@ -565,10 +576,10 @@ fn finish(
         beta,
         gamma,
         phi,
-    } = found.smoothing;
+    } = smoothing;
     Ok(Learned {
         body: Body {
-            form: found.form,
+            form,
             alpha,
             beta,
             gamma,
@@ -577,9 +588,9 @@ fn finish(
             growth: states.growth * grown,
             season: unscaled(states.season),
             origin: (
-                found.origin.level * scale,
-                found.origin.growth * grown,
-                unscaled(found.origin.season),
+                origin.level * scale,
+                origin.growth * grown,
+                unscaled(origin.season),
             ),
             noise,
         },

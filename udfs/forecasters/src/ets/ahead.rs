@@ -1,24 +1,20 @@
 //! How far off a form is several steps ahead, within the history it was fitted to.
 
 use super::{
+    doubt::Model,
     form::Form,
     recursion::{NONE, Smoothing, States, by_form, damp, grown, seasoned, step},
 };
 
 /// The mean absolute error of the forecasts of the next `steps` values from every value after the
 /// first `warm`, as many as the history holds.
-pub(crate) fn error_ahead(
-    form: Form,
-    smoothing: &Smoothing,
-    mut states: States,
-    values: &[f64],
-    warm: usize,
-    steps: usize,
-) -> f64 {
+pub(crate) fn error_ahead(model: &Model, values: &[f64], warm: usize, steps: usize) -> f64 {
+    let mut states = model.origin.clone();
     if states.season.is_empty() {
         states.season.push(0.0);
     }
-    by_form!(form, far(smoothing, &mut states, values, warm, steps))
+    let smoothing = &model.smoothing;
+    by_form!(model.form, far(smoothing, &mut states, values, warm, steps))
 }
 
 fn far<const E: bool, const T: u8, const S: u8>(

@@ -1,18 +1,11 @@
 //! The search for the form of least AICc: every form is climbed roughly, each from the best of a
 //! few starts and of the simpler forms already climbed, and those that could still win to the top.
-//!
-//! The likelihood looks one step ahead only, and the longer the horizon, the more a trend that
-//! follows noise costs. So where the trend is chosen automatically, beta stays below a fifth of
-//! alpha, and a trend has to prove itself several steps ahead within the history: a form with one
-//! is passed over if its forecasts are further off there than those of the best form without, or
-//! if it is about to leave the positive numbers that the history consists of.
-
 use super::{
-    ahead::{error_ahead, lowest_ahead},
     climb::{Climber, Free, Patience, Place},
+    doubt::{Doubt, Model, errors_fail, trend_fails},
     form::{Form, Kind, Layout},
     point::Reading,
-    recursion::{Smoothing, States, filter},
+    recursion::{Smoothing, States},
     start::Sketch,
 };
 
@@ -30,29 +23,17 @@ const FINE: Patience = Patience {
 };
 /// A form this much AICc behind the best after the rough climb is not climbed further.
 const HOPELESS: f64 = 2.0;
-/// The greatest beta, as a share of alpha, of a trend that was not asked for.
+/// The greatest beta, as a share of alpha, of a trend that was not asked for: steeper ones follow
+/// noise (see `doubt`).
 const STEEPEST: f64 = 0.2;
-/// How many steps ahead such a trend is tried at least; at least two seasons, too.
-const LEAST_AHEAD: usize = 12;
-
-/// A fitted form.
+/// What was found.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
-    pub(crate) form: Form,
-    pub(crate) smoothing: Smoothing,
-    pub(crate) origin: States,
+    pub(crate) model: Model,
     /// Minus twice the log-likelihood, less a constant.
     pub(crate) loss: f64,
     /// The parameters searched, the variance included.
     pub(crate) parameters: usize,
-}
-
-/// What an earlier fit found.
-#[derive(Clone, Debug)]
-pub(crate) struct Known {
-    pub(crate) form: Form,
-    pub(crate) smoothing: Smoothing,
-    pub(crate) origin: States,
 }
 
 /// A search over one history.
@@ -61,9 +42,8 @@ pub(crate) struct Search<'a> {
     season_length: usize,
     sketches: [Option<Sketch>; 3],
     attempts: Vec<Attempt>,
-    known: Option<&'a Known>,
-    /// Whether trends have to prove themselves.
-    doubt: bool,
+    known: Option<&'a Model>,
+    doubt: Doubt,
 }
 
 /// A form that was climbed.
@@ -73,31 +53,31 @@ struct Attempt {
     place: Place,
     score: f64,
     fine: bool,
-    /// Whether its trend failed several steps ahead.
+    /// Whether there was a reason to pass over it.
     refuted: bool,
 }
 
 impl Attempt {
-    fn smoothing(&self) -> Smoothing {
-        self.reading.smoothing(&self.place.point)
-    }
-
-    fn origin(&self) -> States {
-        self.reading.states(&self.place.point)
+    fn model(&self) -> Model {
+        Model {
+            form: self.reading.form,
+            smoothing: self.reading.smoothing(&self.place.point),
+            origin: self.reading.states(&self.place.point),
+        }
     }
 }
 
 impl<'a> Search<'a> {
     /// Over values that are at most 1 in size; seasonal forms need two seasons of them. `doubt`
-    /// tells that no trend was asked for.
+    /// tells what nobody asked for.
     pub(crate) fn new(
         values: &'a [f64],
         season_length: usize,
-        known: Option<&'a Known>,
-        doubt: bool,
+        known: Option<&'a Model>,
+        doubt: Doubt,
     ) -> Search<'a> {
         Search {
-            climber: Climber::new(values, if doubt { STEEPEST } else { 1.0 }),
+            climber: Climber::new(values, if doubt.trend { STEEPEST } else { 1.0 }),
             season_length,
             sketches: [None, None, None],
             attempts: vec![],
@@ -223,17 +203,21 @@ impl<'a> Search<'a> {
             } else if same_trend && form.damped {
                 let smoothing = Smoothing {
                     phi: 0.97,
-                    ..attempt.smoothing()
+                    ..attempt.model().smoothing
                 };
-                points.push(reading.point(&smoothing, &attempt.origin()));
+                points.push(reading.point(&smoothing, &attempt.model().origin));
             } else if other.trend == Kind::None && !form.damped {
-                let alone = attempt.smoothing();
+                let Model {
+                    smoothing: alone,
+                    origin,
+                    ..
+                } = attempt.model();
                 let smoothing = Smoothing {
                     beta: 0.05 * alone.alpha,
                     ..alone
                 };
                 let origin = States {
-                    season: attempt.origin().season,
+                    season: origin.season,
                     ..states.clone()
                 };
                 points.push(reading.point(&smoothing, &origin));
@@ -263,10 +247,13 @@ impl<'a> Search<'a> {
             .get_or_insert_with(|| Sketch::of(values, season, season_length))
     }
 
-    /// The best attempt: climbs to the top what could be it, and puts its trend to the test.
+    /// The best attempt that there is no reason to pass over, or the best if there are reasons
+    /// against all of them. Climbs to the top what could be it.
     fn settle(&mut self) -> Option<usize> {
         loop {
-            let best = self.leader(|attempt| !attempt.refuted)?;
+            let Some(best) = self.leader(|attempt| !attempt.refuted) else {
+                return self.leader(|_| true);
+            };
             let within = self.attempts[best].score + HOPELESS;
             let next =
                 self.leader(|attempt| !attempt.refuted && !attempt.fine && attempt.score <= within);
@@ -297,44 +284,31 @@ impl<'a> Search<'a> {
             })
     }
 
-    /// Whether an attempt's trend, which nobody asked for, fails several steps ahead.
+    /// Whether there is a reason to pass over an attempt in favor of simpler ones.
     fn refutes(&self, index: usize) -> bool {
-        let attempt = &self.attempts[index];
-        let without = |other: &&Attempt| other.reading.form.trend == Kind::None;
-        if !self.doubt || without(&attempt) || !self.attempts.iter().any(|one| without(&one)) {
-            return false;
-        }
-        let third = (self.count() / 3).max(1);
-        let steps = (2 * self.season_length).max(LEAST_AHEAD).min(third);
-        let warm = (2 * self.season_length).min(third);
+        let form = self.attempts[index].reading.form;
+        let model = self.attempts[index].model();
         let values = self.climber.values;
-        let error = |attempt: &Attempt| {
-            let form = attempt.reading.form;
-            let (smoothing, origin) = (attempt.smoothing(), attempt.origin());
-            error_ahead(form, &smoothing, origin, values, warm, steps)
-        };
-        let least = self
-            .attempts
-            .iter()
-            .filter(without)
-            .map(error)
-            .fold(f64::INFINITY, f64::min);
-        if error(attempt) > least {
+        if self.doubt.error && form.relative && errors_fail(&model, values) {
             return true;
         }
-        let (form, smoothing, mut states) =
-            (attempt.reading.form, attempt.smoothing(), attempt.origin());
-        filter(form, &smoothing, &mut states, values, &mut |_| {});
-        values.iter().all(|value| *value > 0.0)
-            && lowest_ahead(form, &smoothing, &states, steps) <= 0.0
+        let without =
+            |attempt: &&Attempt| attempt.reading.form.trend == Kind::None && !attempt.refuted;
+        self.doubt.trend
+            && form.trend != Kind::None
+            && self.attempts.iter().any(|attempt| without(&attempt))
+            && trend_fails(
+                &model,
+                self.attempts.iter().filter(without).map(Attempt::model),
+                values,
+                self.season_length,
+            )
     }
 
     fn found(&self, index: usize) -> Found {
         let best = &self.attempts[index];
         Found {
-            form: best.reading.form,
-            smoothing: best.smoothing(),
-            origin: best.origin(),
+            model: best.model(),
             loss: best.place.loss,
             parameters: parameters(best.reading.form, self.season_length, best.free),
         }
