@@ -20,6 +20,7 @@ pub mod state;
 pub mod suggestion;
 
 mod arima;
+mod auto_arima;
 mod drill;
 mod family;
 mod fitted;
@@ -124,7 +125,7 @@ pub struct Entry {
 
 /// The models that come with almanac, simplest first.
 pub fn catalog() -> &'static [Entry] {
-    static CATALOG: [Entry; 7] = [
+    static CATALOG: [Entry; 8] = [
         Entry {
             key: "naive",
             family: &naive::Naive,
@@ -167,19 +168,26 @@ pub fn catalog() -> &'static [Entry] {
             params: r#"{"order":[1,1,1],"seasonal_order":[1,0,1],"season_length":5}"#,
             summary: "ARIMA(1,1,1)(1,0,1) of a trading week around a regression on covariates",
         },
+        Entry {
+            key: "auto_arima",
+            family: &auto_arima::AutoArima,
+            params: "{}",
+            summary: "ARIMA of the orders that AICc prefers, around a regression on covariates",
+        },
     ];
     &CATALOG
 }
 
 /// Every family, those outside the catalog included.
 pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
-    static FAMILIES: [&dyn Forecaster; 7] = [
+    static FAMILIES: [&dyn Forecaster; 8] = [
         &naive::Naive,
         &random_walk::RandomWalk,
         &seasonal_naive::SeasonalNaive,
         &window_mean::WindowMean,
         &linear_regression::LinearRegression,
         &arima::Arima,
+        &auto_arima::AutoArima,
         &drill::Drill,
     ];
     FAMILIES.into_iter()
