@@ -30,6 +30,9 @@ pub(crate) mod levenberg_marquardt;
 pub(crate) mod likelihood;
 pub(crate) mod model;
 pub(crate) mod orders;
+pub(crate) mod search;
+pub(crate) mod strength;
+pub(crate) mod unit_root;
 
 use css::Guesses;
 use design::Design;

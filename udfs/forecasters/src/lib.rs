@@ -20,6 +20,7 @@ pub mod state;
 pub mod suggestion;
 
 mod arima;
+mod auto_arima;
 mod ces;
 mod combination;
 mod drill;
@@ -199,6 +200,12 @@ pub fn catalog() -> &'static [Entry] {
             summary: "ARIMA(1,1,1)(1,0,1) of a trading week around a regression on covariates",
         },
         Entry {
+            key: "auto_arima",
+            family: &auto_arima::AutoArima,
+            params: "{}",
+            summary: "ARIMA of the orders that AICc prefers, around a regression on covariates",
+        },
+        Entry {
             key: "naive_garch",
             family: &garch::Garch,
             params: r#"{"mean":"zero"}"#,
@@ -343,6 +350,7 @@ pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
         &window_mean::WindowMean,
         &linear_regression::LinearRegression,
         &arima::Arima,
+        &auto_arima::AutoArima,
         &seasonal_autoregression::SeasonalAutoregression,
         &theta::Theta,
         &ces::Ces,

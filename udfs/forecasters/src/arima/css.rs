@@ -135,6 +135,12 @@ impl Guesses {
     }
 }
 
+/// What least squares on regressors and constant leaves of the first column.
+pub(crate) fn remainder(problem: &Problem) -> Vec<f64> {
+    let (target, others) = problem.columns.split_at(1);
+    plain_regression(&target[0], others, problem.regressors).0
+}
+
 /// Least squares on the regressors (orthonormal) and the constant (a column of ones).
 fn plain_regression(
     target: &[f64],
