@@ -19,6 +19,7 @@ pub mod series;
 pub mod state;
 pub mod suggestion;
 
+mod decomposable;
 mod drill;
 mod family;
 mod fitted;
@@ -123,7 +124,7 @@ pub struct Entry {
 
 /// The models that come with almanac, simplest first.
 pub fn catalog() -> &'static [Entry] {
-    static CATALOG: [Entry; 5] = [
+    static CATALOG: [Entry; 6] = [
         Entry {
             key: "naive",
             family: &naive::Naive,
@@ -154,18 +155,25 @@ pub fn catalog() -> &'static [Entry] {
             params: "{}",
             summary: "least squares on lags 1, 7 and 14, means over 7 and 30 steps, and covariates",
         },
+        Entry {
+            key: "decomposable",
+            family: &decomposable::Decomposable,
+            params: "{}",
+            summary: "in the manner of Prophet: trend with change points, seasons by date, covariates; starts at the newest value",
+        },
     ];
     &CATALOG
 }
 
 /// Every family, those outside the catalog included.
 pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
-    static FAMILIES: [&dyn Forecaster; 6] = [
+    static FAMILIES: [&dyn Forecaster; 7] = [
         &naive::Naive,
         &random_walk::RandomWalk,
         &seasonal_naive::SeasonalNaive,
         &window_mean::WindowMean,
         &linear_regression::LinearRegression,
+        &decomposable::Decomposable,
         &drill::Drill,
     ];
     FAMILIES.into_iter()
