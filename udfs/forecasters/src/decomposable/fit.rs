@@ -83,7 +83,8 @@ pub(crate) fn fit(
     let dates: Vec<Day> = table.usable.iter().map(|day| history.dates[*day]).collect();
     let changes = change_points(&dates, settings, features.growth);
     let rows = rows(&values, unit, &features, &table, &dates, &changes, &clock);
-    let spread = root_mean_square(rows.values.iter().map(|value| value - mean(&rows.values)));
+    let center = mean(&rows.values);
+    let spread = root_mean_square(rows.values.iter().map(|value| value - center));
     let least_deviation = LEAST_SHARE * spread.unwrap_or(0.0);
     let prior = prior(settings, &features, residuals, rows.lines, least_deviation);
 
@@ -399,7 +400,7 @@ fn guess(start: Start<'_, Body>, changes: &[Day], rows: &Rows) -> Guess {
 /// The model of equal values.
 fn still(rows: &Rows, residuals: Residuals) -> Point {
     let correlation = f64::from(u8::from(residuals == Residuals::RandomWalk));
-    Point::new(vec![0.0; rows.columns()], 0.0, correlation, 0.0, 0.0)
+    Point::still(rows.columns(), correlation)
 }
 
 /// The likeliest point, its effective number of coefficients, and how often equations were solved.
@@ -419,28 +420,31 @@ fn solve(
         let freedom = posterior.freedom(&point).ok_or_else(singular)?;
         return Ok((point, freedom, posterior.calls));
     }
-    let mut point = first_point(rows, prior, model, &guess);
+    let mut coefficients = first_guess(rows, model);
     let mut guess = Guess {
-        correlation: guess.correlation,
-        ..point.guess(rows.changes())
+        changes: vec![0.0; rows.changes()],
+        ..guess
     };
-    let (mut calls, mut freedom) = (0, 0.0);
+    let mut calls = 0;
+    let mut best: Option<(Point, f64)> = None;
     for _ in 0..MOST_LINEARISATIONS {
-        let linearised = linearise(rows, model, &point.coefficients);
+        let linearised = linearise(rows, model, &coefficients);
         let mut posterior = Posterior::new(rows, prior, &linearised);
-        let aim = posterior.maximise(guess.clone()).ok_or_else(singular)?;
-        freedom = posterior.freedom(&aim).ok_or_else(singular)?;
+        let aim = posterior.maximise(guess).ok_or_else(singular)?;
+        let freedom = posterior.freedom(&aim).ok_or_else(singular)?;
         calls += posterior.calls;
-        let Some(better) = search_line(rows, prior, model, &point, &aim) else {
-            break;
-        };
-        let gained = point.loss - better.loss;
-        point = better;
-        guess = point.guess(rows.changes());
-        if gained < 1e-12 * (1.0 + point.loss.abs()) {
+        guess = aim.guess(rows.changes());
+        let settled = best
+            .as_ref()
+            .is_some_and(|(before, _)| before.is_near(&aim));
+        let (better, gained) = search_line(rows, prior, model, &coefficients, &aim);
+        coefficients.clone_from(&better.coefficients);
+        best = Some((better, freedom));
+        if settled && gained < 1e-11 {
             break;
         }
     }
+    let (point, freedom) = best.ok_or_else(singular)?;
     Ok((point, freedom, calls))
 }
 
@@ -460,57 +464,43 @@ fn linearise(rows: &Rows, model: Model, coefficients: &[f64]) -> Linearised {
     }
 }
 
-/// The point of a model that is not linear with these coefficients.
-fn point_at(
-    rows: &Rows,
-    prior: &Prior,
-    model: Model,
-    coefficients: Vec<f64>,
-    correlation: f64,
-) -> Point {
-    let residuals = rows
-        .parts(&coefficients)
-        .zip(&rows.values)
-        .map(|((trend, effects), value)| value - model.value(trend, effects));
-    let squares = Squares::of(residuals).innovations(correlation).max(0.0);
-    let variance = prior.variance(rows.len(), squares);
-    let loss = prior.loss(rows.len(), &coefficients, squares, variance, correlation);
-    Point::new(coefficients, variance, correlation, loss, squares)
-}
-
 /// A first guess of a model that is not linear: a straight trend between the means of the first and
 /// the last tenth, and no effects.
-fn first_point(rows: &Rows, prior: &Prior, model: Model, guess: &Guess) -> Point {
+fn first_guess(rows: &Rows, model: Model) -> Vec<f64> {
     let tenth = rows.len().div_ceil(10);
-    let early = model.ungrown(mean(&rows.values[..tenth]));
-    let late = model.ungrown(mean(&rows.values[rows.len() - tenth..]));
     let mut coefficients = vec![0.0; rows.columns()];
     if rows.lines == 2 {
+        let early = model.ungrown(mean(&rows.values[..tenth]));
+        let late = model.ungrown(mean(&rows.values[rows.len() - tenth..]));
         coefficients[0] = early;
         coefficients[1] = late - early;
     } else {
         coefficients[0] = model.ungrown(mean(&rows.values));
     }
-    let correlation = match prior.residuals {
-        Residuals::Autoregressive => guess.correlation.unwrap_or(0.0),
-        Residuals::RandomWalk => 1.0,
-        Residuals::Independent => 0.0,
-    };
-    point_at(rows, prior, model, coefficients, correlation)
+    coefficients
 }
 
-/// The best of halving steps towards the solution of the linearised model; `None` if none is better.
-fn search_line(
-    rows: &Rows,
-    prior: &Prior,
-    model: Model,
-    from: &Point,
-    to: &Point,
-) -> Option<Point> {
+/// The best of halving steps towards the solution of the linearised model, at its variance and
+/// correlation, and how far the loss fell; where no step is better, what it began from.
+fn search_line(rows: &Rows, prior: &Prior, model: Model, from: &[f64], to: &Point) -> (Point, f64) {
+    let point_at = |coefficients: Vec<f64>| {
+        let residuals = rows
+            .parts(&coefficients)
+            .zip(&rows.values)
+            .map(|((trend, effects), value)| value - model.value(trend, effects));
+        let squares = Squares::of(residuals).innovations(to.correlation).max(0.0);
+        let loss = prior.loss(&coefficients, squares, to.variance);
+        Point {
+            coefficients,
+            squares,
+            loss,
+            ..to.clone()
+        }
+    };
+    let start = point_at(from.to_vec());
     let mut share = 1.0;
     for _ in 0..30 {
         let coefficients = from
-            .coefficients
             .iter()
             .zip(&to.coefficients)
             .map(|(from, to)| {
@@ -521,14 +511,14 @@ fn search_line(
                 }
             })
             .collect();
-        let correlation = from.correlation + share * (to.correlation - from.correlation);
-        let found = point_at(rows, prior, model, coefficients, correlation);
-        if found.loss < from.loss {
-            return Some(found);
+        let found = point_at(coefficients);
+        if found.loss < start.loss {
+            let gained = start.loss - found.loss;
+            return (found, gained);
         }
         share *= 0.5;
     }
-    None
+    (start, 0.0)
 }
 
 fn singular() -> FitError {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::lasso::dot;
+use crate::math::ln;
 
 /// A symmetric matrix.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,10 +26,6 @@ impl Matrix {
 
     pub(crate) fn row(&self, row: usize) -> &[f64] {
         &self.values[row * self.size..(row + 1) * self.size]
-    }
-
-    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [f64] {
-        &mut self.values[row * self.size..(row + 1) * self.size]
     }
 
     pub(crate) fn at(&self, row: usize, column: usize) -> f64 {
@@ -82,6 +79,13 @@ impl Matrix {
             size: first.size,
             values,
         }
+    }
+
+    /// The sum of products with the entries of the upper left part of another matrix.
+    pub(crate) fn trace_with(&self, other: &Matrix) -> f64 {
+        (0..self.size)
+            .map(|row| dot(self.row(row), &other.row(row)[..self.size]))
+            .sum()
     }
 
     /// x'Mx.
@@ -150,6 +154,26 @@ impl Cholesky {
         self.upper_solve(&self.lower_solve(target))
     }
 
+    /// The logarithm of the determinant.
+    pub(crate) fn log_determinant(&self) -> f64 {
+        let size = self.lower.size;
+        (0..size).map(|row| 2.0 * ln(self.lower.at(row, row))).sum()
+    }
+
+    /// The inverse.
+    pub(crate) fn inverse(&self) -> Matrix {
+        let size = self.lower.size;
+        let mut inverse = Matrix::zeros(size);
+        let mut unit = vec![0.0; size];
+        for column in 0..size {
+            unit[column] = 1.0;
+            let solved = self.solve(&unit);
+            inverse.values[column * size..(column + 1) * size].copy_from_slice(&solved);
+            unit[column] = 0.0;
+        }
+        inverse
+    }
+
     /// An entry of the diagonal of the inverse.
     pub(crate) fn inverse_at(&self, index: usize) -> f64 {
         let mut unit = vec![0.0; self.lower.size];
@@ -175,6 +199,9 @@ mod tests {
         assert!((found[0] + 1.0).abs() < 1e-15 && (found[1] - 6.0).abs() < 1e-15);
         assert!((factor.inverse_at(0) - 0.375).abs() < 1e-15);
         assert!((factor.inverse_at(1) - 0.5).abs() < 1e-15);
+        assert!((factor.log_determinant() - ln(8.0)).abs() < 1e-15);
+        assert!((factor.inverse().at(0, 1) + 0.25).abs() < 1e-15);
+        assert!((factor.inverse().trace_with(&matrix) - 2.0).abs() < 1e-14);
         assert_eq!(matrix.form(&[1.0, -2.0]), 4.0 - 8.0 + 12.0);
     }
 

@@ -5,10 +5,18 @@
 //! n ln σ − ½ ln(1 − φ²) + S(θ, φ) / 2σ² + σ² / 2·0.5² + Σ u_i² / 2 s_i² + Σ |δ_j| / τ,
 //!
 //! S the sum of squared innovations, u the coefficients with Gaussian priors and δ the slope changes
-//! with their Laplace prior. Without autocorrelation it is the posterior density that Prophet
-//! maximises. For a given σ and φ it is a convex problem in θ, solved exactly by `lasso.rs`; the best
-//! σ for given coefficients has a formula, and the two alternate, sped up by secant steps. The slope
-//! of the minimum over θ and σ as φ changes is known (θ and σ being optimal, only S and ln(1 − φ²)
+//! with their Laplace prior. Without autocorrelation (φ = 0) it is minus the logarithm of the
+//! posterior density that Prophet maximises. Where φ is estimated, the coefficients u are integrated
+//! out, which adds
+//!
+//! ½ ln det(X'V⁻¹X / σ² + diag(1 / s²)):
+//!
+//! without that, every coefficient that follows the residuals would draw φ towards zero, as it does
+//! in maximum as against restricted maximum likelihood.
+//!
+//! For a given σ and φ the problem in θ is convex and solved exactly by `lasso.rs`; the best σ for
+//! given coefficients has a formula, and the two alternate, sped up by secant steps. The slope of the
+//! minimum over θ and σ as φ changes is known (θ and σ being optimal, only S and the determinants
 //! move), so φ is where it is zero; a coarse grid comes first, as a trend that follows every bend and
 //! one that leaves them to the residuals are both minima at times.
 
@@ -18,7 +26,7 @@ use super::{
     rows::{Linearised, Products, Rows},
     settings::Residuals,
 };
-use crate::math::{ln, tanh};
+use crate::math::{exp, ln, tanh};
 
 /// The deviation of the half-normal prior of σ.
 const SIGMA_SCALE: f64 = 0.5;
@@ -51,7 +59,7 @@ pub(crate) struct Point {
     /// Sum of squared innovations.
     pub(crate) squares: f64,
     /// The slope of the minimum in the inverse hyperbolic tangent of φ.
-    slope: f64,
+    pub(crate) slope: f64,
 }
 
 /// Where a search begins.
@@ -64,22 +72,22 @@ pub(crate) struct Guess {
 }
 
 impl Point {
-    /// A point that was not found by a search.
-    pub(crate) fn new(
-        coefficients: Vec<f64>,
-        variance: f64,
-        correlation: f64,
-        loss: f64,
-        squares: f64,
-    ) -> Point {
+    /// The point of values that are all the same.
+    pub(crate) fn still(columns: usize, correlation: f64) -> Point {
         Point {
-            coefficients,
-            variance,
+            coefficients: vec![0.0; columns],
+            variance: 0.0,
             correlation,
-            loss,
-            squares,
-            slope: f64::NAN,
+            loss: 0.0,
+            squares: 0.0,
+            slope: 0.0,
         }
+    }
+
+    /// Whether another has the same variance and correlation, but for the last digits.
+    pub(crate) fn is_near(&self, other: &Point) -> bool {
+        (self.variance / other.variance - 1.0).abs() < 1e-9
+            && (self.correlation - other.correlation).abs() < 1e-9
     }
 
     /// A guess near this point.
@@ -141,22 +149,15 @@ impl Prior {
         (rows - usize::from(free_start)) as f64
     }
 
-    /// The best variance for a sum of squares: the root of n/σ − S/σ³ + σ/0.5² = 0.
-    pub(crate) fn variance(&self, rows: usize, squares: f64) -> f64 {
-        let (count, weight) = (self.innovations(rows), 4.0 / (SIGMA_SCALE * SIGMA_SCALE));
-        let root = (count * count + weight * squares).sqrt();
+    /// The best variance for a sum of squares of so many innovations: the root of
+    /// n/σ − S/σ³ + σ/0.5² = 0.
+    fn variance(&self, count: f64, squares: f64) -> f64 {
+        let root = (count * count + 4.0 * squares / (SIGMA_SCALE * SIGMA_SCALE)).sqrt();
         (2.0 * squares / (count + root)).max(self.least_variance)
     }
 
-    /// What is minimised.
-    pub(crate) fn loss(
-        &self,
-        rows: usize,
-        coefficients: &[f64],
-        squares: f64,
-        variance: f64,
-        correlation: f64,
-    ) -> f64 {
+    /// The part of the loss in which coefficients occur.
+    pub(crate) fn loss(&self, coefficients: &[f64], squares: f64, variance: f64) -> f64 {
         let (free, changes) = coefficients.split_at(self.precisions.len());
         let gaussian: f64 = free
             .iter()
@@ -164,16 +165,56 @@ impl Prior {
             .map(|(value, precision)| precision * value * value)
             .sum();
         let laplace: f64 = changes.iter().map(|change| change.abs()).sum();
-        let start = if self.residuals == Residuals::Autoregressive {
-            0.5 * ln(1.0 - correlation * correlation)
-        } else {
-            0.0
-        };
-        0.5 * self.innovations(rows) * ln(variance) - start
-            + 0.5 * squares / variance
-            + 0.5 * variance / (SIGMA_SCALE * SIGMA_SCALE)
-            + 0.5 * gaussian
-            + laplace / self.change_scale
+        0.5 * squares / variance + 0.5 * gaussian + laplace / self.change_scale
+    }
+}
+
+/// What integrating over the coefficients with Gaussian priors adds.
+struct Integrated {
+    /// Half the logarithm of the determinant of their precision.
+    loss: f64,
+    /// Their effective number.
+    freedom: f64,
+    /// The inverse of their precision, times the variance.
+    inverse: Matrix,
+}
+
+impl Integrated {
+    fn over(prior: &Prior, factor: &Cholesky, variance: f64) -> Integrated {
+        let inverse = factor.inverse();
+        let count = prior.precisions.len() as f64;
+        let held: f64 = prior
+            .precisions
+            .iter()
+            .enumerate()
+            .map(|(index, precision)| variance * precision * inverse.at(index, index))
+            .sum();
+        Integrated {
+            loss: 0.5 * (factor.log_determinant() - count * ln(variance)),
+            freedom: count - held,
+            inverse,
+        }
+    }
+}
+
+impl Products {
+    /// Of the innovations.
+    fn innovations(&self, correlation: f64) -> Matrix {
+        let rest = 1.0 - correlation;
+        Matrix::combine([
+            (rest * rest, &self.levels),
+            (correlation, &self.steps),
+            (correlation * rest, &self.ends),
+        ])
+    }
+
+    /// Its derivative in the correlation.
+    fn slope(&self, correlation: f64) -> Matrix {
+        Matrix::combine([
+            (-2.0 * (1.0 - correlation), &self.levels),
+            (1.0, &self.steps),
+            (1.0 - 2.0 * correlation, &self.ends),
+        ])
     }
 }
 
@@ -284,26 +325,25 @@ impl<'a> Posterior<'a> {
 
     /// The likeliest coefficients and variance for an autocorrelation, from a guess that they become.
     fn at(&mut self, correlation: f64, guess: &mut Guess) -> Option<Point> {
-        let rest = 1.0 - correlation;
-        let matrix = Matrix::combine([
-            (rest * rest, &self.products.levels),
-            (correlation, &self.products.steps),
-            (correlation * rest, &self.products.ends),
-        ]);
-        let rows = self.rows.len();
+        let matrix = self.products.innovations(correlation);
+        let count = self.prior.innovations(self.rows.len());
         let mut place = ln(guess.variance.max(self.prior.least_variance));
         let mut before: Option<(f64, f64)> = None;
-        let mut found = None;
-        for _ in 0..100 {
-            let variance = crate::math::exp(place);
-            let coefficients = self.coefficients(&matrix, variance, &mut guess.changes)?;
+        let mut rounds = 0;
+        loop {
+            let variance = exp(place);
+            let (coefficients, factor) = self.solve(&matrix, variance, &mut guess.changes)?;
             let squares = self.squares(&coefficients);
             let innovations = squares.innovations(correlation).max(0.0);
-            let better = self.prior.variance(rows, innovations);
+            let integrated = (self.prior.residuals == Residuals::Autoregressive)
+                .then(|| Integrated::over(self.prior, &factor, variance));
+            let held = integrated.as_ref().map_or(0.0, |part| part.freedom);
+            let better = self.prior.variance((count - held).max(1.0), innovations);
             let moved = ln(better) - place;
-            found = Some((coefficients, squares, innovations, better));
-            if moved.abs() < 1e-11 {
-                break;
+            rounds += 1;
+            if moved.abs() < 1e-11 || rounds == 100 {
+                guess.variance = variance;
+                return Some(self.point(correlation, variance, coefficients, squares, integrated));
             }
             // Where the line through the last two changes is zero, unless it leads far away.
             let secant = before.and_then(|(place_before, moved_before)| {
@@ -314,38 +354,56 @@ impl<'a> Posterior<'a> {
             before = Some((place, moved));
             place += secant.unwrap_or(moved);
         }
-        let (coefficients, squares, innovations, variance) = found?;
-        guess.variance = variance;
-        let loss = self
-            .prior
-            .loss(rows, &coefficients, innovations, variance, correlation);
-        let slope = correlation
-            + 0.5 * (1.0 - correlation * correlation) * squares.slope(correlation) / variance;
-        Some(Point {
+    }
+
+    fn point(
+        &self,
+        correlation: f64,
+        variance: f64,
+        coefficients: Vec<f64>,
+        squares: Squares,
+        integrated: Option<Integrated>,
+    ) -> Point {
+        let innovations = squares.innovations(correlation).max(0.0);
+        let count = self.prior.innovations(self.rows.len());
+        let mut loss = self.prior.loss(&coefficients, innovations, variance)
+            + 0.5 * count * ln(variance)
+            + 0.5 * variance / (SIGMA_SCALE * SIGMA_SCALE);
+        let mut slope = 0.0;
+        if let Some(part) = integrated {
+            let rest = 1.0 - correlation * correlation;
+            let moved = self.products.slope(correlation);
+            loss += part.loss - 0.5 * ln(rest);
+            slope = correlation
+                + 0.5
+                    * rest
+                    * (squares.slope(correlation) / variance + part.inverse.trace_with(&moved));
+        }
+        Point {
             coefficients,
             variance,
             correlation,
             loss,
             squares: innovations,
             slope,
-        })
+        }
     }
 
-    fn coefficients(
+    fn solve(
         &mut self,
         matrix: &Matrix,
         variance: f64,
         changes: &mut [f64],
-    ) -> Option<Vec<f64>> {
+    ) -> Option<(Vec<f64>, Cholesky)> {
         self.calls += 1;
         let count = self.rows.columns();
         let mut quadratic = matrix.part(0..count);
         self.regularise(&mut quadratic, variance);
         let linear = &matrix.row(count)[..count];
         let penalty = variance / self.prior.change_scale;
-        let mut coefficients = lasso::solve(&quadratic, linear, penalty, changes)?;
+        let (mut coefficients, factor) = lasso::solve(&quadratic, linear, penalty, changes)?;
         coefficients.extend_from_slice(changes);
-        Some(coefficients)
+        Some((coefficients, factor))
     }
 
     /// Adds the precisions of the Gaussian priors, and to every coefficient at least what keeps
@@ -397,12 +455,7 @@ impl<'a> Posterior<'a> {
     /// hold of them (Hastie, Tibshirani and Friedman, *The Elements of Statistical Learning*,
     /// equation 3.50).
     pub(crate) fn freedom(&self, point: &Point) -> Option<f64> {
-        let rest = 1.0 - point.correlation;
-        let matrix = Matrix::combine([
-            (rest * rest, &self.products.levels),
-            (point.correlation, &self.products.steps),
-            (point.correlation * rest, &self.products.ends),
-        ]);
+        let matrix = self.products.innovations(point.correlation);
         let free = self.prior.precisions.len();
         let active: Vec<usize> = (0..self.rows.columns())
             .filter(|index| *index < free || point.coefficients[*index] != 0.0)
