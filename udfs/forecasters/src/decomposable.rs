@@ -34,6 +34,7 @@ mod outlook;
 mod posterior;
 mod rows;
 mod settings;
+mod setup;
 
 use serde::{Deserialize, Serialize};
 

@@ -14,19 +14,19 @@ use super::matrix::{Cholesky, Matrix};
 const MOST_STEPS: usize = 10_000;
 
 /// Solves for x, beginning from the signs of `penalised`, which is as long as there are penalised
-/// coordinates and holds their solution afterwards. Gives the others, and the factor of their part of
-/// H. `None` where H is not positive definite to working precision.
+/// coordinates and holds their solution afterwards. Gives the others. `None` where H is not positive
+/// definite to working precision.
 pub(crate) fn solve(
     quadratic: &Matrix,
     linear: &[f64],
     penalty: f64,
     penalised: &mut [f64],
-) -> Option<(Vec<f64>, Cholesky)> {
+) -> Option<Vec<f64>> {
     let (count, size) = (linear.len() - penalised.len(), linear.len());
     let factor = Cholesky::of(&quadratic.part(0..count))?;
     let free = factor.lower_solve(&linear[..count]);
     if penalised.is_empty() {
-        return Some((factor.upper_solve(&free), factor));
+        return Some(factor.upper_solve(&free));
     }
     // Row j: the factor's inverse times the column of penalised coordinate j.
     let crossed: Vec<Vec<f64>> = (count..size)
@@ -50,7 +50,7 @@ pub(crate) fn solve(
                 .for_each(|(free, crossed)| *free -= crossed * value);
         }
     }
-    Some((factor.upper_solve(&free), factor))
+    Some(factor.upper_solve(&free))
 }
 
 /// How far a solution is from the conditions of optimality: the largest violation, in units of the
@@ -221,7 +221,7 @@ mod tests {
         quadratic.set_both(1, 0, 1.0);
         quadratic.set_both(1, 1, 2.0);
         let mut x = [0.0];
-        let (free, _) = solve(&quadratic, &[3.0, 0.0], 1.0, &mut x).unwrap();
+        let free = solve(&quadratic, &[3.0, 0.0], 1.0, &mut x).unwrap();
         assert!((free[0] - 5.0 / 3.0).abs() < 1e-15 && (x[0] + 1.0 / 3.0).abs() < 1e-15);
     }
 
@@ -252,7 +252,7 @@ mod tests {
             }
             let penalty = [1e-4, 0.05, 1.0][trial as usize % 3];
             let mut cold = vec![0.0; penalised];
-            let (others, _) = solve(&quadratic, &linear, penalty, &mut cold).unwrap();
+            let others = solve(&quadratic, &linear, penalty, &mut cold).unwrap();
             let all: Vec<f64> = others.iter().chain(&cold).copied().collect();
             let gradient: Vec<f64> = (0..size)
                 .map(|row| dot(quadratic.row(row), &all) - linear[row])

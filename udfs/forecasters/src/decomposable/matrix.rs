@@ -81,13 +81,6 @@ impl Matrix {
         }
     }
 
-    /// The sum of products with the entries of the upper left part of another matrix.
-    pub(crate) fn trace_with(&self, other: &Matrix) -> f64 {
-        (0..self.size)
-            .map(|row| dot(self.row(row), &other.row(row)[..self.size]))
-            .sum()
-    }
-
     /// x'Mx.
     pub(crate) fn form(&self, x: &[f64]) -> f64 {
         (0..self.size)
@@ -160,26 +153,59 @@ impl Cholesky {
         (0..size).map(|row| 2.0 * ln(self.lower.at(row, row))).sum()
     }
 
-    /// The inverse.
-    pub(crate) fn inverse(&self) -> Matrix {
+    /// The inverse of the factor, lower triangular as well.
+    pub(crate) fn inverse(&self) -> Inverse {
         let size = self.lower.size;
-        let mut inverse = Matrix::zeros(size);
-        let mut unit = vec![0.0; size];
-        for column in 0..size {
-            unit[column] = 1.0;
-            let solved = self.solve(&unit);
-            inverse.values[column * size..(column + 1) * size].copy_from_slice(&solved);
-            unit[column] = 0.0;
+        let mut rows = vec![0.0; size * size];
+        for row in 0..size {
+            let (done, rest) = rows.split_at_mut(row * size);
+            let current = &mut rest[..size];
+            let line = self.lower.row(row);
+            for (column, above) in done.chunks_exact(size).enumerate() {
+                let weight = line[column];
+                current[..=column]
+                    .iter_mut()
+                    .zip(above)
+                    .for_each(|(value, above)| *value -= weight * above);
+            }
+            current[row] = 1.0;
+            let pivot = 1.0 / line[row];
+            current[..=row].iter_mut().for_each(|value| *value *= pivot);
         }
-        inverse
+        Inverse {
+            lower: Matrix { size, values: rows },
+        }
+    }
+}
+
+/// A lower triangular K with M⁻¹ = K'K.
+pub(crate) struct Inverse {
+    lower: Matrix,
+}
+
+impl Inverse {
+    /// The diagonal of the inverse.
+    pub(crate) fn diagonal(&self) -> Vec<f64> {
+        let size = self.lower.size;
+        let mut diagonal = vec![0.0; size];
+        for row in 0..size {
+            let entries = diagonal.iter_mut().zip(self.lower.row(row));
+            entries.for_each(|(sum, entry)| *sum += entry * entry);
+        }
+        diagonal
     }
 
-    /// An entry of the diagonal of the inverse.
-    pub(crate) fn inverse_at(&self, index: usize) -> f64 {
-        let mut unit = vec![0.0; self.lower.size];
-        unit[index] = 1.0;
-        let column = self.lower_solve(&unit);
-        dot(&column, &column)
+    /// The trace of the product of the inverse and another matrix, of which the first rows and columns
+    /// are taken.
+    pub(crate) fn trace_with(&self, other: &Matrix) -> f64 {
+        (0..self.lower.size)
+            .map(|row| {
+                let line = &self.lower.row(row)[..=row];
+                let products =
+                    (0..=row).map(|column| line[column] * dot(&other.row(column)[..=row], line));
+                products.sum::<f64>()
+            })
+            .sum()
     }
 }
 
@@ -197,10 +223,9 @@ mod tests {
         let factor = Cholesky::of(&matrix).unwrap();
         let found = factor.solve(&[8.0, 16.0]);
         assert!((found[0] + 1.0).abs() < 1e-15 && (found[1] - 6.0).abs() < 1e-15);
-        assert!((factor.inverse_at(0) - 0.375).abs() < 1e-15);
-        assert!((factor.inverse_at(1) - 0.5).abs() < 1e-15);
+        let diagonal = factor.inverse().diagonal();
+        assert!((diagonal[0] - 0.375).abs() < 1e-15 && (diagonal[1] - 0.5).abs() < 1e-15);
         assert!((factor.log_determinant() - ln(8.0)).abs() < 1e-15);
-        assert!((factor.inverse().at(0, 1) + 0.25).abs() < 1e-15);
         assert!((factor.inverse().trace_with(&matrix) - 2.0).abs() < 1e-14);
         assert_eq!(matrix.form(&[1.0, -2.0]), 4.0 - 8.0 + 12.0);
     }
