@@ -19,6 +19,7 @@ pub mod series;
 pub mod state;
 pub mod suggestion;
 
+mod decomposable;
 mod arima;
 mod auto_arima;
 mod ces;
@@ -188,6 +189,12 @@ pub fn catalog() -> &'static [Entry] {
             summary: "least squares on lags 1, 7 and 14, means over 7 and 30 steps, and covariates",
         },
         Entry {
+            key: "decomposable",
+            family: &decomposable::Decomposable,
+            params: "{}",
+            summary: "in the manner of Prophet: trend with change points, seasons by date, covariates; starts at the newest value",
+        },
+        Entry {
             key: "arima",
             family: &arima::Arima,
             params: r#"{"order":[1,1,1]}"#,
@@ -314,10 +321,22 @@ pub fn catalog() -> &'static [Entry] {
             summary: "one or several seasons taken out, smoothing of the rest, whose trend fades",
         },
         Entry {
+            key: "mstl_arima",
+            family: &mstl::Mstl,
+            params: r#"{"model":"auto_arima"}"#,
+            summary: "one or several seasons taken out, ARIMA of the rest",
+        },
+        Entry {
             key: "ets_ces_dot",
             family: &combination::Combination,
             params: r#"{"combine":"robust_mean","members":["auto_ets","auto_ces","dot"]}"#,
             summary: "robust mean of three automatic models of smoothing: a good start for any series",
+        },
+        Entry {
+            key: "scum",
+            family: &combination::Combination,
+            params: r#"{"members":["auto_arima","auto_ets","auto_ces","dot"]}"#,
+            summary: "median of ARIMA and three automatic models of smoothing",
         },
         Entry {
             key: "seasonal_combination",
@@ -349,6 +368,7 @@ pub fn families() -> impl Iterator<Item = &'static dyn Forecaster> {
         &seasonal_naive::SeasonalNaive,
         &window_mean::WindowMean,
         &linear_regression::LinearRegression,
+        &decomposable::Decomposable,
         &arima::Arima,
         &auto_arima::AutoArima,
         &seasonal_autoregression::SeasonalAutoregression,

@@ -4,4 +4,4 @@
 //! the processor it finds: two machines of one cluster could disagree in the last bit of a stored
 //! forecast. clippy.toml keeps the standard ones out of this crate.
 
-pub(crate) use libm::{exp, expm1, lgamma, log as ln, log1p, pow};
+pub(crate) use libm::{cos, exp, expm1, lgamma, log as ln, log1p, pow, sin, tanh};
