@@ -109,7 +109,7 @@ fn fit_seasonal(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fit_seasonal");
     let walk = Walk::seasonal(LENGTHS[0]);
     for entry in catalog() {
-        let mut parameters = entry.family.parameters().iter();
+        let mut parameters = entry.family.parameters().into_iter();
         if parameters.any(|parameter| parameter.name == "season_length") {
             let mut values = params(entry).values().clone();
             values.insert("season_length".to_owned(), SEASON.into());

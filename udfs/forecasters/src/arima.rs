@@ -243,7 +243,6 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::{Digest, Forecaster, Streams, paths::check_moments};
 
     #[derive(Deserialize)]
     struct Golden {
@@ -315,9 +314,8 @@ mod tests {
         }
 
         fn regressors(&self) -> Vec<Vec<f64>> {
-            let column = |column: &Vec<Option<f64>>| {
-                column.iter().map(|v| v.unwrap_or(f64::NAN)).collect()
-            };
+            let column =
+                |column: &Vec<Option<f64>>| column.iter().map(|v| v.unwrap_or(f64::NAN)).collect();
             self.regressors.iter().map(column).collect()
         }
     }
@@ -344,7 +342,12 @@ mod tests {
                 .likelihood(&orders, &point.coefficients, false, &mut vec![])
                 .unwrap();
             let tolerance = golden.likelihood_tolerance;
-            near(&point.name, -0.5 * found.deviance, point.log_likelihood, tolerance);
+            near(
+                &point.name,
+                -0.5 * found.deviance,
+                point.log_likelihood,
+                tolerance,
+            );
             near(&point.name, found.variance, point.variance, tolerance);
         }
         for case in &golden.cases {
@@ -357,10 +360,20 @@ mod tests {
             let design = Design::new(history, &case.orders()).unwrap();
             let mut problem = Problem::new(&case.values, &design, &case.orders());
             let found = problem
-                .likelihood(&case.orders(), &case.coefficients, case.constant, &mut vec![])
+                .likelihood(
+                    &case.orders(),
+                    &case.coefficients,
+                    case.constant,
+                    &mut vec![],
+                )
                 .unwrap();
             let tolerance = golden.likelihood_tolerance;
-            near(&case.name, -0.5 * found.deviance, case.log_likelihood, tolerance);
+            near(
+                &case.name,
+                -0.5 * found.deviance,
+                case.log_likelihood,
+                tolerance,
+            );
             near(&case.name, found.variance, case.variance, 10.0 * tolerance);
         }
     }
@@ -389,14 +402,19 @@ mod tests {
             }
             assert_eq!(model.terms.len(), case.regressors.len());
             let parameters = case.coefficients.len() + case.linear.len();
-            let count = case.values.len() - orders.lost()
+            let count = case.values.len()
+                - orders.lost()
                 - (0..case.values.len())
                     .filter(|day| regressors.iter().any(|column| column[*day].is_nan()))
                     .count();
             let corrected = case.variance * count as f64 / (count - parameters) as f64;
             near(name, model.noise.deviation(), corrected.sqrt(), tolerance);
             let aicc = fit::aicc(-2.0 * case.log_likelihood, parameters + 1, count);
-            assert!(learned.aicc.unwrap() < aicc + 1e-4, "{name} {:?} {aicc}", learned.aicc);
+            assert!(
+                learned.aicc.unwrap() < aicc + 1e-4,
+                "{name} {:?} {aicc}",
+                learned.aicc
+            );
             let ahead = Ahead {
                 steps: case.forecasts.len(),
                 dates: &[],
@@ -423,7 +441,11 @@ mod tests {
             super::learn(history, &orders, false, None, noise::Kind::Gaussian).unwrap();
         // Its likelihood has a diffuse beginning and its search ends earlier than ours.
         let count = other.values.len() - orders.lost();
-        let aicc = fit::aicc(-2.0 * other.log_likelihood, orders.coefficients() + 1, count);
+        let aicc = fit::aicc(
+            -2.0 * other.log_likelihood,
+            orders.coefficients() + 1,
+            count,
+        );
         let gained = aicc - learned.aicc.unwrap();
         assert!((0.0..0.03).contains(&gained), "{gained}");
         let ahead = Ahead {

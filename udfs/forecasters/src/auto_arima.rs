@@ -164,8 +164,13 @@ fn learn(
     if let Start::Keep(body) = start {
         let model = &body.model;
         let coefficients = Some(model.coefficients.as_slice());
-        let (learned, evaluations) =
-            arima::learn(history, &model.orders, model.constant, coefficients, settings.errors)?;
+        let (learned, evaluations) = arima::learn(
+            history,
+            &model.orders,
+            model.constant,
+            coefficients,
+            settings.errors,
+        )?;
         return Ok((with_rivals(learned, body.rivals.clone()), evaluations));
     }
     let scaled = Scaled::new(history.values);
@@ -180,13 +185,20 @@ fn learn(
     };
     let can_be_constant = orders.differences() < 2 && settings.limits.constant != Some(false);
     if let Some(middle) = exact(&problem, &scaled, can_be_constant) {
-        return Ok((with_rivals(finish.exact(&orders, can_be_constant, middle)?, vec![]), 0));
+        return Ok((
+            with_rivals(finish.exact(&orders, can_be_constant, middle)?, vec![]),
+            0,
+        ));
     }
     let mut limits = settings.limits;
     let third = problem.count / 3;
     limits.orders[0] = limits.orders[0].min(third);
     limits.orders[1] = limits.orders[1].min(third);
-    let seasonal = if orders.season > 1 { third / orders.season } else { 0 };
+    let seasonal = if orders.season > 1 {
+        third / orders.season
+    } else {
+        0
+    };
     limits.orders[2] = limits.orders[2].min(seasonal);
     limits.orders[3] = limits.orders[3].min(seasonal);
     let near = match start {

@@ -374,14 +374,14 @@ impl Family for Ets {
         recent: Series<'_>,
         predicted: &mut dyn FnMut(f64),
     ) -> Result<(), StateError> {
-        if body.form.positive() {
-            if let Some(index) = recent.values.iter().position(|value| *value <= 0.0) {
-                return Err(StateError::Domain {
-                    date: recent.dates[index],
-                    value: recent.values[index],
-                    needed: "values above zero",
-                });
-            }
+        if body.form.positive()
+            && let Some(index) = recent.values.iter().position(|value| *value <= 0.0)
+        {
+            return Err(StateError::Domain {
+                date: recent.dates[index],
+                value: recent.values[index],
+                needed: "values above zero",
+            });
         }
         let smoothing = body.smoothing();
         let mut states = States {

@@ -19,11 +19,11 @@ pub mod series;
 pub mod state;
 pub mod suggestion;
 
-mod decomposable;
 mod arima;
 mod auto_arima;
 mod ces;
 mod combination;
+mod decomposable;
 mod drill;
 mod ets;
 mod family;

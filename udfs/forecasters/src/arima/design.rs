@@ -209,8 +209,8 @@ fn bridged(values: &[f64]) -> Vec<f64> {
             None => filled[..day].fill(values[day]),
             Some(from) => {
                 let step = (values[day] - values[from]) / (day - from) as f64;
-                for between in from + 1..day {
-                    filled[between] = values[from] + step * (between - from) as f64;
+                for (passed, value) in filled[from + 1..day].iter_mut().enumerate() {
+                    *value = values[from] + step * (passed + 1) as f64;
                 }
             }
         }

@@ -257,9 +257,8 @@ impl Settling {
             return covariance;
         }
         covariance[0] = self.variance - 1.0;
-        for index in 1..length {
-            covariance[index] =
-                (self.gain[index - 1] - lags.ar[index - 1]) * self.variance - lags.ma[index - 1];
+        for (index, value) in covariance[1..length].iter_mut().enumerate() {
+            *value = (self.gain[index] - lags.ar[index]) * self.variance - lags.ma[index];
         }
         let edge = covariance[..length].to_vec();
         for row in 1..length {

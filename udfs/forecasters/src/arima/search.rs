@@ -96,7 +96,11 @@ impl Search<'_> {
     }
 
     fn allowed(&self, form: &Form) -> bool {
-        let within = form.orders.iter().zip(self.limits.orders).all(|(order, limit)| *order <= limit);
+        let within = form
+            .orders
+            .iter()
+            .zip(self.limits.orders)
+            .all(|(order, limit)| *order <= limit);
         let constant = match self.limits.constant {
             Some(constant) => form.constant == (constant && self.problem.orders.differences() < 2),
             None => !form.constant || self.problem.orders.differences() < 2,
@@ -181,8 +185,12 @@ impl Search<'_> {
         // The best may change places while it is made better, or be refused.
         while let Some((_, form)) = {
             let ranked = self.ranked();
-            let edge = ranked.first().map_or(0.0, |(aicc, _)| aicc + FINALIST_EXCESS);
-            let first_is_done = ranked.first().is_some_and(|(_, form)| polished.contains(form));
+            let edge = ranked
+                .first()
+                .map_or(0.0, |(aicc, _)| aicc + FINALIST_EXCESS);
+            let first_is_done = ranked
+                .first()
+                .is_some_and(|(_, form)| polished.contains(form));
             ranked
                 .into_iter()
                 .take_while(|(aicc, _)| *aicc <= edge)
@@ -281,14 +289,18 @@ pub(crate) fn search(
 
 impl Search<'_> {
     fn cold(&mut self) -> Option<Found> {
-        let constant = self.limits.constant.unwrap_or(true) && self.problem.orders.differences() < 2;
+        let constant =
+            self.limits.constant.unwrap_or(true) && self.problem.orders.differences() < 2;
         let seasonal = usize::from(self.problem.orders.season > 1);
         let simple = [
             ([2, 2, seasonal, seasonal], constant),
             ([0, 0, 0, 0], constant),
             ([1, 0, seasonal, 0], constant),
             ([0, 1, 0, seasonal], constant),
-            ([0, 0, 0, 0], self.limits.constant.unwrap_or(false) && constant),
+            (
+                [0, 0, 0, 0],
+                self.limits.constant.unwrap_or(false) && constant,
+            ),
         ];
         let mut best: Option<(f64, Form)> = None;
         for (orders, constant) in simple {
@@ -311,7 +323,14 @@ impl Search<'_> {
     fn again(&mut self, form: Form, coefficients: &[f64], rivals: &[Rival]) -> Option<Found> {
         let orders = self.orders(&form);
         let settings = THOROUGH;
-        let found = estimate(self.problem, None, &orders, form.constant, Some(coefficients), settings);
+        let found = estimate(
+            self.problem,
+            None,
+            &orders,
+            form.constant,
+            Some(coefficients),
+            settings,
+        );
         let first = self.note(form, found);
         if !first.is_finite() {
             return self.cold();
@@ -340,4 +359,3 @@ impl Search<'_> {
         Some(found)
     }
 }
-

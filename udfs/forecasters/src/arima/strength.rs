@@ -14,12 +14,20 @@ pub(crate) fn seasonal_strength(values: &[f64], season: usize) -> f64 {
         .collect();
     let both: Vec<f64> = (0..values.len()).map(|t| values[t] - trend[t]).collect();
     let strength = 1.0 - variance(&remainder) / variance(&both);
-    if strength.is_finite() { strength.max(0.0) } else { 0.0 }
+    if strength.is_finite() {
+        strength.max(0.0)
+    } else {
+        0.0
+    }
 }
 
 fn variance(values: &[f64]) -> f64 {
     let mean = mean(values);
-    values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / values.len() as f64
+    values
+        .iter()
+        .map(|value| (value - mean) * (value - mean))
+        .sum::<f64>()
+        / values.len() as f64
 }
 
 /// The seasonal and the trend component (section 2).
@@ -51,7 +59,11 @@ fn decompose(values: &[f64], season: usize) -> (Vec<f64>, Vec<f64>) {
         for t in 0..count {
             seasonal[t] = cycle[t + season] - low[t];
         }
-        let without: Vec<f64> = values.iter().zip(&seasonal).map(|(value, s)| value - s).collect();
+        let without: Vec<f64> = values
+            .iter()
+            .zip(&seasonal)
+            .map(|(value, s)| value - s)
+            .collect();
         trend = smoothed(&without, trend_span);
     }
     (seasonal, trend)
@@ -112,7 +124,11 @@ fn loess(values: &[f64], place: f64, span: usize, slope: bool) -> f64 {
         if distance <= 0.999 * reach {
             let share = distance / reach;
             let cube = 1.0 - share * share * share;
-            *weight = if distance <= 0.001 * reach { 1.0 } else { cube * cube * cube };
+            *weight = if distance <= 0.001 * reach {
+                1.0
+            } else {
+                cube * cube * cube
+            };
         }
         total += *weight;
         moment += *weight * (first + index) as f64;
@@ -132,7 +148,11 @@ fn loess(values: &[f64], place: f64, span: usize, slope: bool) -> f64 {
     let tilted = slope && spread.sqrt() > 0.001 * (count as f64 - 1.0);
     for (index, weight) in weights.iter().enumerate() {
         let off = (first + index) as f64 - center;
-        let tilt = if tilted { 1.0 + (place - center) * off / spread } else { 1.0 };
+        let tilt = if tilted {
+            1.0 + (place - center) * off / spread
+        } else {
+            1.0
+        };
         sum += weight * tilt * values[first + index];
     }
     sum / total
@@ -145,11 +165,21 @@ mod tests {
     #[test]
     fn a_season_on_a_line_is_taken_apart_exactly() {
         let wave = [3.0, -1.0, -2.0];
-        let values: Vec<f64> = (0..30).map(|t| 5.0 + 0.5 * t as f64 + wave[t % 3]).collect();
+        let values: Vec<f64> = (0..30)
+            .map(|t| 5.0 + 0.5 * t as f64 + wave[t % 3])
+            .collect();
         let (seasonal, trend) = decompose(&values, 3);
         for t in 0..30 {
-            assert!((seasonal[t] - wave[t % 3]).abs() < 0.05, "{t} {}", seasonal[t]);
-            assert!((trend[t] - 5.0 - 0.5 * t as f64).abs() < 0.05, "{t} {}", trend[t]);
+            assert!(
+                (seasonal[t] - wave[t % 3]).abs() < 0.05,
+                "{t} {}",
+                seasonal[t]
+            );
+            assert!(
+                (trend[t] - 5.0 - 0.5 * t as f64).abs() < 0.05,
+                "{t} {}",
+                trend[t]
+            );
         }
         assert!(seasonal_strength(&values, 3) > 0.999);
     }

@@ -17,7 +17,11 @@ pub(crate) fn kpss(values: &[f64]) -> f64 {
     let mean = mean(values);
     let deviations: Vec<f64> = values.iter().map(|value| value - mean).collect();
     let covariance = |lag: usize| -> f64 {
-        deviations[lag..].iter().zip(&deviations).map(|(left, right)| left * right).sum()
+        deviations[lag..]
+            .iter()
+            .zip(&deviations)
+            .map(|(left, right)| left * right)
+            .sum()
     };
     let lags = (3.0 * (count as f64).sqrt() / 13.0) as usize;
     let mut long_run = covariance(0);
@@ -30,7 +34,11 @@ pub(crate) fn kpss(values: &[f64]) -> f64 {
         squares += sum * sum;
     }
     let statistic = squares / (count as f64 * long_run);
-    if statistic.is_finite() { statistic } else { 0.0 }
+    if statistic.is_finite() {
+        statistic
+    } else {
+        0.0
+    }
 }
 
 /// How many ordinary differences make a series stationary, at most two.

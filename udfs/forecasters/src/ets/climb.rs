@@ -224,14 +224,14 @@ impl<'a> Climber<'a> {
             }
             let mut worst: Option<(f64, usize, f64)> = None;
             let mut row = 0;
-            for k in 0..columns {
+            for (k, at) in point.iter().enumerate().take(columns) {
                 if self.fixed[k] {
                     continue;
                 }
                 let step = self.root[free * stride + row];
                 self.step[k] = step;
                 row += 1;
-                let to = (point[k] + step).clamp(self.lower[k], self.upper[k]) - point[k];
+                let to = (at + step).clamp(self.lower[k], self.upper[k]) - at;
                 let beyond = (step - to).abs();
                 if beyond > 0.0 && worst.is_none_or(|(most, ..)| beyond > most) {
                     worst = Some((beyond, k, to));
@@ -246,14 +246,14 @@ impl<'a> Climber<'a> {
             }
         }
         let mut promised = 0.0;
-        for k in 0..columns {
+        for (k, slope) in gradient.iter().enumerate().take(columns) {
             if self.step[k] == 0.0 {
                 continue;
             }
             let bent: f64 = (0..columns)
                 .map(|other| entry(k, other) * self.step[other])
                 .sum();
-            promised -= self.step[k] * (gradient[k] + 0.5 * bent);
+            promised -= self.step[k] * (slope + 0.5 * bent);
         }
         promised
     }
