@@ -205,9 +205,11 @@ fn learn(
         Start::Near(body) => near(body, &orders),
         _ => None,
     };
-    let found = search(&mut problem, limits, near).ok_or_else(|| FitError::Singular {
-        reason: "no likelihood can be computed".to_owned(),
-    })?;
+    let Some(found) = search(&mut problem, limits, near) else {
+        // Too few observations for any criterion: the differences alone.
+        let (learned, evaluations) = arima::learn(history, &orders, false, None, settings.errors)?;
+        return Ok((with_rivals(learned, vec![]), evaluations));
+    };
     let mut learned = finish.estimate(&problem, &found.estimate)?;
     if learned.body.orders.seasonal == [0; 3] {
         learned.body.orders.season = 1;

@@ -13,9 +13,14 @@ pub(crate) fn seasonal_strength(values: &[f64], season: usize) -> f64 {
         .map(|t| values[t] - seasonal[t] - trend[t])
         .collect();
     let both: Vec<f64> = (0..values.len()).map(|t| values[t] - trend[t]).collect();
-    let strength = 1.0 - variance(&remainder) / variance(&both);
-    if strength.is_finite() {
-        strength.max(0.0)
+    // What rounding leaves of a constant is neither season nor remainder.
+    let rounding = 1e-12
+        * values
+            .iter()
+            .fold(0.0_f64, |most, value| most.max(value.abs()));
+    let varied = variance(&both);
+    if varied > rounding * rounding {
+        (1.0 - variance(&remainder) / varied).max(0.0)
     } else {
         0.0
     }
