@@ -203,10 +203,13 @@ fn fit(spec: Option<&str>, rows: &mut Observations) -> Result<Trained, Failure> 
     let fitted = forecaster
         .fit(series, &params, None)
         .map_err(|error| Failure::of_fit(error, &spec.covariates))?;
-    let validation_loss = spec
-        .validate
-        .then(|| forecaster.validation_loss(series, &params, &fitted.state))
-        .flatten();
+    // The model is fitted whatever becomes of a second fit that only measures.
+    let validated = || Ok(forecaster.validation_loss(series, &params, &fitted.state));
+    let validation_loss = if spec.validate {
+        guarded(validated).ok().flatten()
+    } else {
+        None
+    };
     let end = rows.dates.len();
     let mut digest = Digest::new();
     for index in 0..end {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use almanac_delta::TableName;
 use almanac_delta::manifest::{UnitFailure, UnitKey};
+use almanac_executor::{EngineError, Progress};
 use almanac_planner::forecasting::scoring;
 use almanac_udfs::assign::AssignUnits;
 use almanac_udfs::forecasters::Day;
@@ -13,6 +14,7 @@ use almanac_udfs::score::{Actuals, COVERED_80, COVERED_95, CRPS, POINT, SECONDS,
 use arrow::array::AsArray;
 use arrow::datatypes::Float64Type;
 use datafusion::catalog::TableProvider;
+use futures::future::try_join_all;
 
 use super::forecast::{DueForecast, prepare};
 use super::slices::cut;
@@ -109,16 +111,28 @@ pub async fn scores(
             paths: production.paths,
             actuals,
         };
-        context.bar.stage("forecast".to_owned(), 1);
-        let source: Arc<dyn TableProvider> =
-            Arc::new(context.pinned(&data).sliced(cut.files.clone()));
-        let assign = AssignUnits {
-            units: Arc::new(cut.units),
-            closed: Arc::new(prepared.closed),
-        };
-        let plan = scoring(&source, &columns, assign, score)
-            .map_err(almanac_executor::EngineError::from)?;
-        for batch in context.query(plan).await? {
+        context.bar.stage("forecast".to_owned(), cut.slices.len());
+        let pinned = context.pinned(&data);
+        let closed = Arc::new(prepared.closed);
+        // A plan for each slice: what only queries may mix the rows of several.
+        let plans = cut.slices.iter().map(|slice| {
+            let source: Arc<dyn TableProvider> =
+                Arc::new(pinned.clone().sliced(cut.files_of(&[slice])));
+            let assign = AssignUnits {
+                units: Arc::new(cut.units_of(&[slice])),
+                closed: Arc::clone(&closed),
+            };
+            scoring(&source, &columns, assign, score.clone())
+        });
+        let plans = plans
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(EngineError::from)?;
+        let queries = plans.into_iter().map(|plan| async {
+            let rows = context.query(plan).await;
+            context.bar.slice_done();
+            rows
+        });
+        for batch in try_join_all(queries).await?.into_iter().flatten() {
             take(&batch, production, days, &mut scores)?;
         }
     }

@@ -326,7 +326,8 @@ fn cut(id: String, mut rows: Vec<Row>, horizon: usize) -> Result<LongSeries, Job
     let start = match rows[0].is_test {
         None => rows.len().saturating_sub(horizon),
         Some(_) => {
-            let first = rows.partition_point(|row| row.is_test == Some(false));
+            let first = rows.iter().position(|row| row.is_test != Some(false));
+            let first = first.unwrap_or(rows.len());
             if rows[first..].iter().any(|row| row.is_test == Some(false)) {
                 let reason = "rows of the split `train` come after rows of `test`".to_owned();
                 return Err(wrong(reason, "the split must be one of time"));
