@@ -29,7 +29,7 @@ fn long_table() -> String {
 #[test]
 fn figures_are_those_worked_by_hand() {
     let lake = TestLake::missing();
-    let file = lake.file("long.csv", &long_table());
+    let file = lake.file("long.csv", long_table());
     let output = lake
         .run(&format!(
             "--json score {file} --season-length 1 --horizon 2 --models naive,window_mean"
@@ -67,7 +67,7 @@ fn figures_are_those_worked_by_hand() {
 #[test]
 fn what_cannot_be_scored_is_one_line_and_a_hint() {
     let lake = TestLake::missing();
-    let file = lake.file("long.csv", &long_table());
+    let file = lake.file("long.csv", long_table());
     for (line, needed) in [
         (
             format!("score {file} --horizon 0 --models naive"),
