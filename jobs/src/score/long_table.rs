@@ -232,12 +232,12 @@ fn take(
         None
     };
     let splits = splits.as_ref().map(|splits| splits.as_string::<i32>());
-    for row in 0..batch.num_rows() {
+    for (row, time) in times.into_iter().enumerate() {
         if values.is_null(row) || values.value(row).is_nan() {
             continue;
         }
         let number = before + row + 1;
-        let time = times[row].ok_or_else(|| bad(path, number, "time", "null"))?;
+        let time = time.ok_or_else(|| bad(path, number, "time", "null"))?;
         let is_test = splits
             .map(|splits| split(path, number, splits.value(row)))
             .transpose()?;
