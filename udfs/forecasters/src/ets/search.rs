@@ -117,6 +117,12 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// How often the recursions ran over the history.
+    #[cfg(test)]
+    pub(crate) fn calls(&self) -> usize {
+        self.climber.calls
+    }
+
     fn count(&self) -> usize {
         self.climber.values.len()
     }
