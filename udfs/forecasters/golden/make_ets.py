@@ -2,9 +2,10 @@
 
     pip install statsmodels statsforecast && python make_ets.py
 
-The inputs are closed formulas. For each of the thirty forms: parameters and initial states, and the
-log-likelihood, predictions and forecasts that statsmodels computes from them. Of the forms that
-statsforecast fits, its own parameters and log-likelihood too.
+The inputs are closed formulas. For each of the thirty forms: the parameters and initial states that
+statsforecast finds, and the log-likelihood, predictions and forecasts it computes from them; the same
+from statsmodels, but for multiplicative seasons, whose error it divides by the level after instead of
+before the update, unlike the book.
 """
 
 import json
@@ -43,6 +44,7 @@ def by_statsmodels(values, error, trend, damped, season):
         initialization_method="estimated",
     )
     fit = model.fit(disp=False, maxiter=5000)
+    # Its first seasonal state is the newest, ours the next.
     named = dict(zip(model.param_names, (float(value) for value in fit.params)))
     return {
         "alpha": named["smoothing_level"],
@@ -50,8 +52,8 @@ def by_statsmodels(values, error, trend, damped, season):
         "gamma": named.get("smoothing_seasonal", 0.0),
         "phi": named.get("damping_trend", 1.0),
         "level": named["initial_level"],
-        "growth": named.get("initial_trend", 1.0 if trend == "M" else 0.0),
-        "season": [named[f"initial_seasonal.{k}"] for k in range(SEASON)] if season != "N" else [],
+        "growth": named.get("initial_trend", 0.0),
+        "season": [named[f"initial_seasonal.{k}"] for k in reversed(range(SEASON))] if season != "N" else [],
         "log_likelihood": float(fit.llf),
         "predictions": [float(value) for value in fit.fittedvalues],
         "forecasts": [float(value) for value in fit.forecast(STEPS)],
@@ -59,17 +61,31 @@ def by_statsmodels(values, error, trend, damped, season):
 
 
 def by_statsforecast(values, error, trend, damped, season):
-    fit = ets_f(np.array(values), SEASON, model=error + trend + season, damped=damped, allow_multiplicative_trend=True)
-    # Its likelihood lacks the constants.
-    constant = -0.5 * LENGTH * (math.log(2.0 * math.pi / LENGTH) + 1.0)
+    fit = ets_f(
+        np.array(values),
+        SEASON,
+        model=error + trend + season,
+        damped=damped,
+        allow_multiplicative_trend=True,
+        restrict=False,
+    )
     alpha, beta, gamma, phi = (float(value) for value in fit["par"][:4])
+    states = [float(value) for value in fit["states"][0]]
+    # Its likelihood lacks the constants; its first seasonal state is the newest, ours the next.
+    constant = -0.5 * LENGTH * (math.log(2.0 * math.pi / LENGTH) + 1.0)
     return {
         "alpha": alpha,
         "beta": 0.0 if math.isnan(beta) else beta,
         "gamma": 0.0 if math.isnan(gamma) else gamma,
+        "phi": 1.0 if math.isnan(phi) else phi,
+        "level": states[0],
+        "growth": states[1] if trend != "N" else 0.0,
+        "season": states[-1 : -SEASON - 1 : -1] if season != "N" else [],
         "log_likelihood": float(fit["loglik"]) + constant,
-        "aicc": float(fit["aicc"]) - 2.0 * constant,
-        "forecasts": [float(value) for value in forecast_ets(fit, h=STEPS)["mean"]],
+        "penalty": float(fit["aicc"]) + 2.0 * float(fit["loglik"]),
+        "predictions": [float(value) for value in fit["fitted"]],
+        # With a damped trend it adds the first power of phi twice: only one step is worth comparing.
+        "forecasts": [float(value) for value in forecast_ets(fit, h=STEPS)["mean"]][: 1 if damped else STEPS],
     }
 
 
@@ -80,17 +96,16 @@ def main():
     for season in "NAM":
         for trend, damped in [("N", False), ("A", False), ("A", True), ("M", False), ("M", True)]:
             for error in "AM":
-                unstable = error == "A" and "M" in (trend, season) or (error, trend, season) == ("M", "M", "A")
                 entry = {
                     "form": error + trend + ("d" if damped else "") + season,
-                    "statsmodels": by_statsmodels(values, error, trend, damped, season),
+                    "statsforecast": by_statsforecast(values, error, trend, damped, season),
                 }
-                if not unstable:
-                    entry["statsforecast"] = by_statsforecast(values, error, trend, damped, season)
+                if season != "M":
+                    entry["statsmodels"] = by_statsmodels(values, error, trend, damped, season)
                 forms.append(entry)
     content = {
-        "reference": "statsmodels, statsforecast",
-        "reference_version": f"{statsmodels.__version__}, {statsforecast.__version__}",
+        "reference": "statsforecast, statsmodels",
+        "reference_version": f"{statsforecast.__version__}, {statsmodels.__version__}",
         "script": "golden/make_ets.py",
         "relative_tolerance": 1e-4,
         "season_length": SEASON,
