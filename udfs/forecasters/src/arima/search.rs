@@ -21,6 +21,8 @@ use super::{
 
 /// No root of an accepted model is closer to the origin.
 const NEAREST_ROOT: f64 = 1.01;
+/// The same for moving averages, which may all but undo a difference that was one too many.
+const NEAREST_MA_ROOT: f64 = 1.002;
 /// How many models are estimated by exact maximum likelihood at the end.
 const FINALISTS: usize = 3;
 /// A finalist's criterion is at most this much above the best.
@@ -225,9 +227,13 @@ impl Search<'_> {
 fn sound(found: &Estimate) -> bool {
     let parts = found.orders.split(&found.coefficients);
     parts.into_iter().enumerate().all(|(index, part)| {
-        let sign = if index % 2 == 0 { 1.0 } else { -1.0 };
+        let (sign, radius) = if index % 2 == 0 {
+            (1.0, NEAREST_ROOT)
+        } else {
+            (-1.0, NEAREST_MA_ROOT)
+        };
         let signed: Vec<f64> = part.iter().map(|value| sign * value).collect();
-        roots_beyond(&signed, NEAREST_ROOT)
+        roots_beyond(&signed, radius)
     })
 }
 
