@@ -30,10 +30,20 @@ pub(crate) fn seasonal_strength(values: &[f64], season: usize) -> f64 {
             outer_loops: 0,
         },
     );
-    let both: Vec<f64> = values.iter().zip(&trend).map(|(v, trend)| v - trend).collect();
-    let remainder: Vec<f64> = both.iter().zip(&season).map(|(v, season)| v - season).collect();
+    let both: Vec<f64> = values
+        .iter()
+        .zip(&trend)
+        .map(|(v, trend)| v - trend)
+        .collect();
+    let remainder: Vec<f64> = both
+        .iter()
+        .zip(&season)
+        .map(|(v, season)| v - season)
+        .collect();
     // What rounding leaves of a constant is neither season nor remainder.
-    let largest = values.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
+    let largest = values
+        .iter()
+        .fold(0.0_f64, |most, value| most.max(value.abs()));
     let rounding = 1e-12 * largest;
     let varied = variance(&both);
     if varied > rounding * rounding {
@@ -56,7 +66,9 @@ mod tests {
     #[test]
     fn a_season_on_a_line_is_as_strong_as_can_be() {
         let wave = [3.0, -1.0, -2.0];
-        let values: Vec<f64> = (0..30).map(|t| 5.0 + 0.5 * t as f64 + wave[t % 3]).collect();
+        let values: Vec<f64> = (0..30)
+            .map(|t| 5.0 + 0.5 * t as f64 + wave[t % 3])
+            .collect();
         assert!(seasonal_strength(&values, 3) > 0.999);
     }
 
