@@ -228,7 +228,7 @@ pub(crate) fn learn(
         Some(start) => Estimate::resumed(&mut problem, orders, constant, start),
         None => {
             let guesses = Guesses::new(&problem);
-            estimate(&mut problem, &guesses, orders, constant, THOROUGH)
+            estimate(&mut problem, &guesses, orders, constant, Some(THOROUGH))
         }
     };
     let found = found.ok_or_else(|| FitError::Singular {
@@ -580,7 +580,7 @@ mod tests {
             .body;
         // psi(B) = (1 + theta B)(1 + Theta B^4) / ((1 - phi B)(1 - B)(1 - B^4)), term by term.
         let [phi, theta, seasonal] = [0, 1, 2].map(|k| model.coefficients[k]);
-        let mut weights = vec![0.0; 12];
+        let mut weights = [0.0; 12];
         for (lag, value) in [(0, 1.0), (1, theta), (4, seasonal), (5, theta * seasonal)] {
             weights[lag] = value;
         }

@@ -500,4 +500,39 @@ mod tests {
         assert_eq!((model.terms.len(), model.orders.ordinary[1]), (1, 1));
         assert!((model.terms[0].coefficient - 3.0).abs() < 0.2);
     }
+
+    #[derive(Deserialize)]
+    struct Golden {
+        searches: Vec<Searched>,
+    }
+
+    #[derive(Deserialize)]
+    struct Searched {
+        name: String,
+        season_length: usize,
+        values: Vec<f64>,
+        order: [usize; 3],
+        seasonal_order: [usize; 3],
+        aicc: f64,
+    }
+
+    #[test]
+    fn the_search_ends_no_higher_than_that_of_another_package() {
+        let golden: Golden = serde_json::from_str(include_str!("../golden/arima.json")).unwrap();
+        assert_eq!(golden.searches.len(), 7);
+        let mut compared = 0;
+        for searched in &golden.searches {
+            let text = format!(r#"{{"season_length":{}}}"#, searched.season_length);
+            let found = learned(&searched.values, &text);
+            let orders = found.body.model.orders;
+            // Criteria of models with other differences cannot be compared.
+            let differences = [orders.ordinary[1], orders.seasonal[1]];
+            if differences == [searched.order[1], searched.seasonal_order[1]] {
+                compared += 1;
+                let excess = found.aicc.unwrap() - searched.aicc;
+                assert!(excess < 0.01, "{} {orders:?}: {excess}", searched.name);
+            }
+        }
+        assert_eq!(compared, 7);
+    }
 }

@@ -140,18 +140,23 @@ pub(crate) fn aicc(deviance: f64, parameters: usize, count: usize) -> f64 {
     deviance + 2.0 * k + 2.0 * k * (k + 1.0) / (n - k - 1.0)
 }
 
-/// Estimates a model of these orders from first guesses.
+/// Estimates a model of these orders from first guesses, by likelihood only if there are settings
+/// for it.
 pub(crate) fn estimate(
     problem: &mut Problem,
     guesses: &Guesses,
     orders: &Orders,
     constant: bool,
-    settings: Settings,
+    settings: Option<Settings>,
 ) -> Option<Estimate> {
     let guess = guesses.coefficients(orders);
     let first = css::estimate(problem, guesses, orders, constant, &guess, CHEAP).unwrap_or(guess);
     let first = from_all_partials(orders, &all_partials(orders, &first));
-    Some(Estimate::at(problem, orders, constant, first)?.polished(problem, settings))
+    let found = Estimate::at(problem, orders, constant, first)?;
+    Some(match settings {
+        Some(settings) => found.polished(problem, settings),
+        None => found,
+    })
 }
 
 /// What the differences are, where nothing random is left in them: their constant.

@@ -21,6 +21,11 @@ use super::{
 
 /// No root of an accepted model is closer to the origin.
 const NEAREST_ROOT: f64 = 1.01;
+/// The search for the largest likelihood of every model, where that is cheap.
+const ROUGH: Settings = Settings {
+    tolerance: 1e-2,
+    most_steps: 10,
+};
 /// How many models are estimated by exact maximum likelihood at the end.
 const FINALISTS: usize = 3;
 /// A finalist's criterion is at most this much above the best.
@@ -120,17 +125,7 @@ impl Search<'_> {
             return tried.as_ref().map_or(f64::INFINITY, |(aicc, _)| *aicc);
         }
         let orders = self.orders(&form);
-        let settings = if is_small(self.problem) {
-            Settings {
-                tolerance: 1e-2,
-                most_steps: 10,
-            }
-        } else {
-            Settings {
-                tolerance: 0.0,
-                most_steps: 0,
-            }
-        };
+        let settings = is_small(self.problem).then_some(ROUGH);
         let guesses = self
             .guesses
             .get_or_insert_with(|| Guesses::new(self.problem));
