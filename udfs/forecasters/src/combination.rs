@@ -36,6 +36,7 @@ use crate::{
     noise,
     outlook::Outlook,
     rng::Rng,
+    seasons::{self, SEASON_LENGTH, SEASON_LENGTHS},
     series::{Ahead, Series},
     state::corrupt,
 };
@@ -154,16 +155,16 @@ impl Family for Combination {
             default: "0",
             help: "how many members may fail to be fitted without failing all",
         },
-        Parameter {
-            name: "season_length",
-            default: "1",
-            help: "steps in a season, for members that do not set their own",
-        },
+        SEASON_LENGTHS,
+        SEASON_LENGTH,
         noise::ERRORS,
     ];
 
     fn members(params: &Params) -> Result<Vec<Member>, FitError> {
-        let legacy = Legacy::of(params, Self::PARAMETERS, &["season_length", "errors"]);
+        let mut legacy = Legacy::of(params, Self::PARAMETERS, &["season_lengths", "errors"]);
+        // Members with one season follow the shortest.
+        let lengths = seasons::lengths(params)?;
+        legacy = legacy.and("season_length", lengths.first().copied().unwrap_or(1));
         let default: Value = serde_json::from_str(MEMBERS).expect("defaults are JSON");
         let given = params.values().get("members").unwrap_or(&default);
         Member::read_list("members", given, &legacy)
@@ -172,9 +173,6 @@ impl Family for Combination {
     fn minimum(params: &Params) -> Result<usize, FitError> {
         Middle::read(params)?;
         noise::Kind::read(params)?;
-        if params.usize_or("season_length", 1)? == 0 {
-            return Err(params.out_of_range("season_length", "at least 1"));
-        }
         let members = Combination::members(params)?;
         let failures = Combination::most_failures(params, members.len())?;
         let minima = members.iter().map(Member::minimum);
@@ -581,6 +579,13 @@ mod tests {
             ]
         );
         assert_eq!(Combination::minimum(&params(text)), Ok(4));
+        let several = r#"{"season_lengths":[28,4],"members":["mstl_ets","seasonal_naive"]}"#;
+        let members = <Combination as Family>::members(&params(several)).unwrap();
+        assert_eq!(
+            members[0].params.list_usize_or("season_lengths", &[]),
+            Ok(vec![28, 4])
+        );
+        assert_eq!(members[1].params.usize_or("season_length", 5), Ok(4));
         let under = r#"{"transform":"box_cox","members":["seasonal_autoregression"]}"#;
         let members = <Combination as Family>::members(&params(under)).unwrap();
         assert_eq!(members[0].params.str_or("logarithms", "auto"), Ok("no"));

@@ -13,11 +13,17 @@
 //! (table 6.1); Hyndman and Athanasopoulos, *Forecasting: Principles and Practice* (3rd edition),
 //! chapter 8. Paths of the other forms are simulated.
 //!
+//! Where components are chosen automatically, AICc is not alone: a trend also has to be of use
+//! several steps ahead within the history, beta of such a trend is at most a fifth of alpha, and
+//! relative errors have to be small enough for their distribution. That costs likelihood and makes
+//! forecasts better; who names a component gets the likeliest.
+//!
 //! A history too short for a form has its initial states held where a decomposition puts them; if
 //! it is too short even for that, an automatic choice has no such form. The initial states of a
 //! season of more than 24 steps are held always, counted as if they were not.
 
 mod ahead;
+mod choice;
 mod climb;
 mod doubt;
 mod form;
@@ -27,6 +33,8 @@ mod recursion;
 mod search;
 mod slopes;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +49,7 @@ use crate::{
     series::{Ahead, Series},
     state::corrupt,
 };
-use doubt::Doubt;
+use choice::Choice;
 use doubt::Model;
 use form::{Form, Kind};
 use future::Future;
@@ -78,156 +86,6 @@ impl Body {
             gamma: self.gamma,
             phi: self.phi,
         }
-    }
-}
-
-/// What a user left open, and what not.
-#[derive(Clone, Debug, PartialEq)]
-struct Choice {
-    relative: Option<bool>,
-    trend: Option<Kind>,
-    damped: Option<bool>,
-    season: Seasons,
-    season_length: usize,
-    errors: noise::Kind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seasons {
-    /// Any season or none.
-    Any,
-    /// Some season.
-    Some,
-    /// This.
-    Only(Kind),
-}
-
-impl Choice {
-    fn read(params: &Params) -> Result<Choice, FitError> {
-        let relative = match params.str_or("error", "auto")? {
-            "auto" | "Z" => None,
-            "A" | "additive" => Some(false),
-            "M" | "multiplicative" => Some(true),
-            _ => return Err(params.out_of_range("error", "A, M or auto")),
-        };
-        let (trend, fading) = match params.str_or("trend", "auto")? {
-            "auto" | "Z" => (None, None),
-            "N" | "none" => (Some(Kind::None), None),
-            "A" | "additive" => (Some(Kind::Additive), None),
-            "Ad" => (Some(Kind::Additive), Some(true)),
-            "M" | "multiplicative" => (Some(Kind::Multiplicative), None),
-            "Md" => (Some(Kind::Multiplicative), Some(true)),
-            _ => return Err(params.out_of_range("trend", "N, A, Ad, M, Md or auto")),
-        };
-        let damped = match params.values().get("damped").cloned() {
-            None => None,
-            Some(value) => match (value.as_bool(), value.as_str()) {
-                (Some(damped), _) => Some(damped),
-                (_, Some("auto" | "Z")) => None,
-                _ => return Err(params.out_of_range("damped", "true, false or auto")),
-            },
-        };
-        let damped = match (damped, fading) {
-            (Some(false), Some(true)) => {
-                return Err(params.out_of_range("damped", "true or auto with a trend Ad or Md"));
-            }
-            (Some(true), _) if trend == Some(Kind::None) => {
-                return Err(params.out_of_range("damped", "false or auto without a trend"));
-            }
-            (damped, fading) => damped.or(fading),
-        };
-        let season = match params.str_or("season", "auto")? {
-            "auto" | "Z" => Seasons::Any,
-            "some" => Seasons::Some,
-            "N" | "none" => Seasons::Only(Kind::None),
-            "A" | "additive" => Seasons::Only(Kind::Additive),
-            "M" | "multiplicative" => Seasons::Only(Kind::Multiplicative),
-            _ => return Err(params.out_of_range("season", "N, A, M, some or auto")),
-        };
-        let season_length = params.usize_or("season_length", 5)?;
-        let least = match season {
-            Seasons::Only(Kind::None) | Seasons::Any => 1,
-            _ => 2,
-        };
-        if season_length < least {
-            let needed = format!("at least {least} with this `season`");
-            return Err(params.out_of_range("season_length", &needed));
-        }
-        Ok(Choice {
-            relative,
-            trend,
-            damped,
-            season,
-            season_length,
-            errors: noise::Kind::read(params)?,
-        })
-    }
-
-    /// The fewest observations for the simplest form that is allowed.
-    fn minimum(&self) -> usize {
-        let trend = match (self.trend, self.damped) {
-            (None | Some(Kind::None), Some(false) | None) => 2,
-            _ => 4,
-        };
-        match self.season {
-            Seasons::Any | Seasons::Only(Kind::None) => trend,
-            Seasons::Some | Seasons::Only(_) => self.season_length.saturating_mul(2).max(trend),
-        }
-    }
-
-    fn allows(&self, form: Form) -> bool {
-        let season = match self.season {
-            Seasons::Any => true,
-            Seasons::Some => form.season != Kind::None,
-            Seasons::Only(season) => form.season == season,
-        };
-        let trend = match self.trend {
-            // Growth by a factor is for those who ask for it.
-            None => form.trend != Kind::Multiplicative,
-            Some(trend) => form.trend == trend,
-        };
-        let damped = match self.damped {
-            None => true,
-            Some(true) => form.damped,
-            Some(false) => !form.damped,
-        };
-        let relative = self
-            .relative
-            .is_none_or(|relative| form.relative == relative);
-        season && trend && damped && relative
-    }
-
-    /// Whether so many values hold two seasons.
-    fn seasons(&self, count: usize) -> bool {
-        self.season_length >= 2 && count / 2 >= self.season_length
-    }
-
-    /// The forms to choose from for so many values; `positive` tells whether all values are.
-    fn forms(&self, count: usize, positive: bool) -> Vec<Form> {
-        let allowed: Vec<Form> = Form::all().filter(|form| self.allows(*form)).collect();
-        // What leaves no choice is what was asked for, stable or not, if it can be fitted at all.
-        if let [form] = allowed[..] {
-            return vec![form];
-        }
-        let seasonal = self.seasons(count);
-        let mut forms: Vec<Form> = allowed
-            .iter()
-            .copied()
-            .filter(|form| {
-                (positive || !form.positive()) && (seasonal || form.season == Kind::None)
-            })
-            .collect();
-        if forms.iter().any(|form| !form.unstable()) {
-            forms.retain(|form| !form.unstable());
-        }
-        // AICc is defined where two observations more than parameters are left.
-        let enough = |form: &Form| count > form.parameters(self.season_length) + 1;
-        if forms.iter().any(enough) {
-            forms.retain(enough);
-        } else {
-            forms.truncate(1);
-        }
-        forms
     }
 }
 
@@ -300,35 +158,12 @@ impl Family for Ets {
         let scaled: Vec<f64> = values.iter().map(|value| value / scale).collect();
         let known = near
             .filter(|body| body.season.is_empty() || body.season.len() == choice.season_length)
-            .map(|body| Model {
-                form: body.form,
-                smoothing: body.smoothing(),
-                origin: States {
-                    level: body.origin.0 / scale,
-                    growth: if body.form.trend == Kind::Multiplicative {
-                        body.origin.1
-                    } else {
-                        body.origin.1 / scale
-                    },
-                    season: body
-                        .origin
-                        .2
-                        .iter()
-                        .map(|state| match body.form.season {
-                            Kind::Multiplicative => *state,
-                            _ => state / scale,
-                        })
-                        .collect(),
-                },
-            });
+            .map(|body| known(body, scale));
         let mut search = Search::new(
             &scaled,
             choice.season_length,
             known.as_ref(),
-            Doubt {
-                error: choice.relative.is_none(),
-                trend: choice.trend.is_none(),
-            },
+            choice.doubt(),
         );
         let found = match &known {
             Some(known) if !keep && forms.contains(&known.form) => search.near(&forms, known.form),
@@ -393,7 +228,11 @@ impl Family for Ets {
         body.level = states.level;
         body.growth = states.growth;
         body.season = states.season;
-        Ets::check(body)
+        // Only values beyond all reason bring the states out of their range.
+        Ets::check(body).map_err(|_| {
+            let quantity = "level, growth or season";
+            FitError::Overflow { quantity }.into()
+        })
     }
 
     fn expect(body: Body, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError> {
@@ -465,6 +304,26 @@ fn linear(
         mean,
         weights,
         noise,
+    }
+}
+
+/// What an earlier fit found, on values divided by `scale`.
+fn known(body: &Body, scale: f64) -> Model {
+    let (level, growth, season) = &body.origin;
+    Model {
+        form: body.form,
+        smoothing: body.smoothing(),
+        origin: States {
+            level: level / scale,
+            growth: match body.form.trend {
+                Kind::Multiplicative => *growth,
+                _ => growth / scale,
+            },
+            season: match body.form.season {
+                Kind::Multiplicative => season.clone(),
+                _ => season.iter().map(|state| state / scale).collect(),
+            },
+        },
     }
 }
 
@@ -541,10 +400,12 @@ fn finish(
             if relative { error / predicted } else { error }
         })
         .collect();
-    let count = values.len();
-    let left = (count as f64 - (parameters - 1) as f64).max(1.0);
+    // Akaike's final prediction error: the unbiased variance, and what the uncertainty of the other
+    // parameters adds to it.
+    let n = values.len() as f64;
+    let others = (parameters - 1) as f64;
     let squares: f64 = errors.iter().map(|error| error * error).sum();
-    let deviation = (squares / left).sqrt();
+    let deviation = (squares / (n - others).max(1.0) * (1.0 + others / n)).sqrt();
     let noise = Noise::fit(kind, &errors, finite("deviation", deviation)?)?;
     let noise = if relative { noise } else { noise.scaled(scale) };
     let grown = if form.trend == Kind::Multiplicative {
@@ -558,7 +419,6 @@ fn finish(
         scale
     };
     let unscaled = |season: Vec<f64>| season.iter().map(|state| state * seasoned).collect();
-    let n = count as f64;
     let parameters = parameters as f64;
     let aicc = loss
         + n * (1.0 + ln(2.0 * std::f64::consts::PI / n))

@@ -6,7 +6,7 @@ use crate::{Parameter, Params, errors::FitError};
 pub(crate) const SEASON_LENGTHS: Parameter = Parameter {
     name: "season_lengths",
     default: "[]",
-    help: "steps in each season; [] is season_length, and the week where that is a day",
+    help: "steps in each season; [] is season_length; a day alone brings its week",
 };
 
 /// The length of the only season.
@@ -35,9 +35,12 @@ pub(crate) fn lengths(params: &Params) -> Result<Vec<usize>, FitError> {
     }
     if lengths.is_empty() {
         lengths.push(only);
-        if DAYS.contains(&only) {
-            lengths.push(7 * only);
-        }
+    }
+    // A list such as [24, 1] is the day without its week.
+    if let [day] = lengths[..]
+        && DAYS.contains(&day)
+    {
+        lengths.push(7 * day);
     }
     lengths.retain(|length| *length > 1);
     lengths.sort_unstable();
@@ -54,11 +57,13 @@ mod tests {
     }
 
     #[test]
-    fn a_day_brings_its_week_unless_the_seasons_are_listed() {
+    fn a_day_alone_brings_its_week() {
         assert_eq!(read("{}"), Ok(vec![]));
         assert_eq!(read(r#"{"season_length":12}"#), Ok(vec![12]));
         assert_eq!(read(r#"{"season_length":24}"#), Ok(vec![24, 168]));
-        let listed = r#"{"season_length":24,"season_lengths":[8766,24,24,1]}"#;
+        assert_eq!(read(r#"{"season_lengths":[48]}"#), Ok(vec![48, 336]));
+        assert_eq!(read(r#"{"season_lengths":[24,1]}"#), Ok(vec![24]));
+        let listed = r#"{"season_length":12,"season_lengths":[8766,24,24,1]}"#;
         assert_eq!(read(listed), Ok(vec![24, 8766]));
         for refused in [
             r#"{"season_length":0}"#,

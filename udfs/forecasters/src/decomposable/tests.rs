@@ -32,6 +32,48 @@ struct Reference {
     means: Vec<f64>,
 }
 
+#[derive(Deserialize)]
+struct Prophet {
+    cases: Vec<OfProphet>,
+}
+
+#[derive(Deserialize)]
+struct OfProphet {
+    case: usize,
+    relative_tolerance: f64,
+    means: Vec<f64>,
+}
+
+#[test]
+fn with_independent_residuals_forecasts_are_those_of_prophet() {
+    let golden: Golden =
+        serde_json::from_str(include_str!("../../golden/decomposable.json")).unwrap();
+    let prophet: Prophet = serde_json::from_str(include_str!("../../golden/prophet.json")).unwrap();
+    assert_eq!(prophet.cases.len(), 3);
+    for expected in prophet.cases {
+        let case = &golden.cases[expected.case];
+        let (dates, ahead) = golden.dates.split_at(case.values.len());
+        let history = Series {
+            dates,
+            values: &case.values,
+            regressors: &[],
+        };
+        let options = Params::from(case.parameters.clone());
+        let body = learn(history, &options, Start::Cold).learned.body;
+        let ahead = Ahead {
+            steps: ahead.len(),
+            dates: ahead,
+            regressors: &[],
+        };
+        let point = Decomposable::expect(body, ahead).unwrap().point();
+        assert_eq!(point.len(), expected.means.len());
+        for (found, mean) in point.iter().zip(&expected.means) {
+            let off = (found / mean - 1.0).abs();
+            assert!(off < expected.relative_tolerance, "{found} {mean}");
+        }
+    }
+}
+
 fn learn(history: Series<'_>, params: &Params, start: Start<'_, Body>) -> Found {
     fit::fit(history, &Settings::read(params).unwrap(), start).unwrap()
 }

@@ -223,18 +223,17 @@ impl<'a> Climber<'a> {
                 self.root[free * stride + row] = value / self.root[row * stride + row];
             }
             let mut worst: Option<(f64, usize, f64)> = None;
-            let mut row = 0;
+            let mut solved = self.root[free * stride..].iter();
             for (k, at) in point.iter().enumerate().take(columns) {
                 if self.fixed[k] {
                     continue;
                 }
-                let step = self.root[free * stride + row];
+                let step = solved.next().copied().unwrap_or(0.0);
                 self.step[k] = step;
-                row += 1;
-                let to = (at + step).clamp(self.lower[k], self.upper[k]) - at;
-                let beyond = (step - to).abs();
+                let (lower, upper) = (self.lower[k], self.upper[k]);
+                let beyond = (lower - (at + step)).max(at + step - upper);
                 if beyond > 0.0 && worst.is_none_or(|(most, ..)| beyond > most) {
-                    worst = Some((beyond, k, to));
+                    worst = Some((beyond, k, (at + step).clamp(lower, upper) - at));
                 }
             }
             match worst {

@@ -1,6 +1,6 @@
 //! A point of the search: a vector of parameters, read as smoothing parameters and initial states.
 //!
-//! The usual region 0 < beta < alpha, 0 < gamma < 1 - alpha becomes a box: what is searched in
+//! The usual region 0 <= beta <= alpha, 0 <= gamma <= 1 - alpha becomes a box: what is searched in
 //! beta's and gamma's place is their share of the room that alpha leaves them.
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
     recursion::{Smoothing, States, Sums, sums},
 };
 
-/// The least alpha, beta and gamma; alpha is at most one less this.
+/// The least alpha, which is at most one less this.
 pub(crate) const LEAST: f64 = 1e-4;
 /// The least and the greatest phi.
 pub(crate) const DAMPING: (f64, f64) = (0.8, 0.98);
@@ -32,9 +32,7 @@ impl Reading {
 
     pub(crate) fn smoothing(&self, point: &[f64]) -> Smoothing {
         let alpha = point[ALPHA];
-        let room = |place: Option<usize>, most: f64| {
-            place.map_or(0.0, |place| LEAST + (most - LEAST) * point[place])
-        };
+        let room = |place: Option<usize>, most: f64| place.map_or(0.0, |place| most * point[place]);
         Smoothing {
             alpha,
             beta: room(self.layout.beta, alpha),
@@ -95,13 +93,7 @@ impl Reading {
         let alpha = smoothing.alpha.clamp(LEAST, 1.0 - LEAST);
         point[ALPHA] = alpha;
         point[LEVEL] = states.level;
-        let share = |found: f64, most: f64| {
-            if most > LEAST {
-                ((found - LEAST) / (most - LEAST)).clamp(0.0, 1.0)
-            } else {
-                0.0
-            }
-        };
+        let share = |found: f64, most: f64| (found / most).clamp(0.0, 1.0);
         if let Some(beta) = self.layout.beta {
             point[beta] = share(smoothing.beta, alpha);
             point[beta + 1] = states.growth;

@@ -8,6 +8,7 @@ use super::{
     recursion::{Smoothing, States},
     start::Sketch,
 };
+use crate::moments::mean;
 
 /// The longest season whose initial states are searched with everything else; those of longer ones
 /// stay as decomposed.
@@ -117,6 +118,12 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// How often the recursions ran over the history.
+    #[cfg(test)]
+    pub(crate) fn calls(&self) -> usize {
+        self.climber.calls
+    }
+
     fn count(&self) -> usize {
         self.climber.values.len()
     }
@@ -221,7 +228,7 @@ impl<'a> Search<'a> {
             grid(reading, &states, &mut points);
         }
         let steepest = self.climber.steepest;
-        points
+        let mut places: Vec<Place> = points
             .into_iter()
             .map(|mut point| {
                 if let Some(beta) = reading.layout.beta {
@@ -232,7 +239,13 @@ impl<'a> Search<'a> {
                     point,
                 }
             })
-            .collect()
+            .collect();
+        if places.iter().all(|place| !place.loss.is_finite()) {
+            let point = still(reading, self.climber.values);
+            let loss = self.climber.loss(reading, &point);
+            places.push(Place { point, loss });
+        }
+        places
     }
 
     fn sketch(&mut self, season: Kind) -> &Sketch {
@@ -320,6 +333,23 @@ fn parameters(form: Form, season_length: usize, free: Free) -> usize {
                 + usize::from(layout.gamma.is_some())
         }
     }
+}
+
+/// The mean of all values with hardly any movement: a point at which every form is defined.
+fn still(reading: &Reading, values: &[f64]) -> Vec<f64> {
+    let neutral = |kind: Kind| f64::from(u8::from(kind == Kind::Multiplicative));
+    let smoothing = Smoothing {
+        alpha: 0.0,
+        beta: 0.0,
+        gamma: 0.0,
+        phi: 1.0,
+    };
+    let states = States {
+        level: mean(values),
+        growth: neutral(reading.form.trend),
+        season: vec![neutral(reading.form.season); reading.season_length],
+    };
+    reading.point(&smoothing, &states)
 }
 
 /// Adds the points of a coarse grid of smoothing parameters.

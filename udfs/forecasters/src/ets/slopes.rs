@@ -9,7 +9,7 @@
 
 use super::{
     form::{ALPHA, Kind, LEVEL},
-    point::{LEAST, Reading},
+    point::Reading,
     recursion::{ADDITIVE, Logarithms, MULTIPLICATIVE, NONE, Sums, by_form, damp, grown, seasoned},
 };
 use crate::math::ln;
@@ -90,7 +90,7 @@ impl Slopes {
         let smoothing = reading.smoothing(point);
         let (mut level, mut growth) = (point[LEVEL], reading.growth(point));
         let share = if T == NONE { 0.0 } else { point[2] };
-        let room = smoothing.alpha - LEAST;
+        let room = smoothing.alpha;
         let mut of_level = [0.0; P];
         let mut of_growth = [0.0; P];
         of_level[LEVEL] = 1.0;
@@ -301,10 +301,10 @@ fn seasonal<const E: bool, const T: u8, const S: u8>(
         of_season[(length - 1) * width + column] = -1.0;
     }
     let (share_of_beta, room_of_beta) = match layout.beta {
-        Some(beta) => (point[beta], smoothing.alpha - LEAST),
+        Some(beta) => (point[beta], smoothing.alpha),
         None => (0.0, 0.0),
     };
-    let (share_of_gamma, room_of_gamma) = (point[gamma], 1.0 - smoothing.alpha - LEAST);
+    let (share_of_gamma, room_of_gamma) = (point[gamma], 1.0 - smoothing.alpha);
     let mut squares = 0.0;
     let mut lowest = f64::INFINITY;
     let mut logarithms = Logarithms::new();
