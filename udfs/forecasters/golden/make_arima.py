@@ -14,7 +14,7 @@ import warnings
 import numpy as np
 import statsforecast
 import statsmodels
-from statsforecast.models import ARIMA
+from statsforecast.models import ARIMA, AutoARIMA
 from statsmodels.tsa.statespace.sarimax import SARIMAX
 
 warnings.filterwarnings("ignore")
@@ -165,6 +165,35 @@ def reference_of_another_package():
     }
 
 
+def search(name, values, season):
+    """Where statsforecast's stepwise search ends, and the criterion of that model by its exact likelihood (statsforecast's
+    own has a diffuse beginning)."""
+    model = AutoARIMA(season_length=season).fit(values).model_
+    p, q, seasonal_p, seasonal_q, _, d, seasonal_d = (int(order) for order in model["arma"])
+    lost = d + season * seasonal_d
+    design = None
+    if any(key in model["coef"] for key in ("intercept", "drift")):
+        design = np.ones(len(values)) if lost == 0 else np.arange(len(values), dtype=float)
+    fitted = SARIMAX(
+        values,
+        exog=design,
+        order=(p, d, q),
+        seasonal_order=(seasonal_p, seasonal_d, seasonal_q, season if season > 1 else 0),
+        concentrate_scale=True,
+        simple_differencing=True,
+    ).fit(disp=0, maxiter=2000, method="bfgs", gtol=1e-9)
+    count, parameters = len(values) - lost, len(fitted.params) + 1
+    correction = 2.0 * parameters * (parameters + 1) / (count - parameters - 1)
+    return {
+        "name": name,
+        "season_length": season,
+        "values": [float(value) for value in values],
+        "order": [p, d, q],
+        "seasonal_order": [seasonal_p, seasonal_d, seasonal_q],
+        "aicc": float(-2.0 * fitted.llf + 2.0 * parameters + correction),
+    }
+
+
 def main():
     none = (0, 0, 0, 0)
     weather = [2.0 * math.sin(1.7 * t * t) + math.cos(t / 9.0) for t in range(400)]
@@ -228,6 +257,15 @@ def main():
         "cases": cases,
         "likelihoods": likelihoods,
         "other": reference_of_another_package(),
+        "searches": [
+            search("two kinds of differences", airline, 12),
+            search("seasonal factors and a mean", quarterly, 4),
+            search("one difference", walk, 1),
+            search("a drift", drifting, 1),
+            search("an autoregression with a mean", plain, 1),
+            search("two differences", bent, 1),
+            search("a seasonal difference with drift", yearly_wave, 12),
+        ],
     }
     (HERE / "arima.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 

@@ -36,7 +36,7 @@ pub(crate) mod unit_root;
 
 use css::Guesses;
 use design::Design;
-use fit::{Finish, Scaled, THOROUGH, estimate, exact};
+use fit::{Estimate, Finish, Scaled, THOROUGH, estimate, exact};
 use likelihood::Problem;
 use model::Model;
 use orders::{LONGEST_SEASON, Orders};
@@ -191,9 +191,11 @@ fn wants_constant(params: &Params, orders: &Orders) -> Result<bool, FitError> {
     Ok(constant)
 }
 
-/// The observations that a model needs: one more than numbers are estimated.
+/// The observations that a model needs: those that differencing uses up, one for the variance, and
+/// where anything else is estimated one more than there are estimates.
 pub(crate) fn needed(orders: &Orders, constant: bool, regressors: usize) -> usize {
-    orders.lost() + orders.coefficients() + regressors + usize::from(constant) + 2
+    let estimates = orders.coefficients() + regressors + usize::from(constant);
+    orders.lost() + if estimates > 0 { estimates + 2 } else { 1 }
 }
 
 /// Estimates a model of these orders; gives the number of likelihoods computed as well.
@@ -222,15 +224,13 @@ pub(crate) fn learn(
             .exact(orders, constant, middle)
             .map(|learned| (learned, 0));
     }
-    let guesses = start.is_none().then(|| Guesses::new(&problem));
-    let found = estimate(
-        &mut problem,
-        guesses.as_ref(),
-        orders,
-        constant,
-        start,
-        THOROUGH,
-    );
+    let found = match start {
+        Some(start) => Estimate::resumed(&mut problem, orders, constant, start),
+        None => {
+            let guesses = Guesses::new(&problem);
+            estimate(&mut problem, &guesses, orders, constant, Some(THOROUGH))
+        }
+    };
     let found = found.ok_or_else(|| FitError::Singular {
         reason: "no likelihood can be computed".to_owned(),
     })?;
@@ -243,6 +243,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::{Digest, Forecaster, Streams, paths::check_moments};
 
     #[derive(Deserialize)]
     struct Golden {
@@ -457,5 +458,251 @@ mod tests {
         for (found, expected) in point.iter().zip(&other.forecasts) {
             near("forecast", *found, *expected, 1e-3);
         }
+    }
+
+    /// A series with one difference, a season, and a regressor with gaps.
+    fn sample(length: usize) -> (Vec<i32>, Vec<f64>, Vec<Vec<f64>>) {
+        let mut rng = Streams::new(&Digest::new()).path(21);
+        let (mut level, mut last, mut regressor) = (50.0, 0.0, vec![]);
+        let values = (0..length)
+            .map(|day| {
+                let error = rng.normal();
+                level += 0.5 * last + error;
+                last = error;
+                let value = rng.normal();
+                regressor.push(if day % 37 == 20 { f64::NAN } else { value });
+                level + 2.0 * value + [1.0, 0.0, -1.0, 0.5][day % 4]
+            })
+            .collect();
+        (dates(length), values, vec![regressor])
+    }
+
+    fn plain<'a>(dates: &'a [i32], values: &'a [f64]) -> Series<'a> {
+        Series {
+            dates,
+            values,
+            regressors: &[],
+        }
+    }
+
+    fn estimated(history: Series<'_>, orders: &Orders, constant: bool) -> Learned<Model> {
+        let gaussian = noise::Kind::Gaussian;
+        super::learn(history, orders, constant, None, gaussian)
+            .unwrap()
+            .0
+    }
+
+    fn steps(count: usize, regressors: &[Vec<f64>]) -> Ahead<'_> {
+        Ahead {
+            steps: count,
+            dates: &[],
+            regressors,
+        }
+    }
+
+    #[test]
+    fn conditioning_equals_filtering_from_scratch() {
+        let (dates, values, regressors) = sample(260);
+        let none: Vec<Vec<f64>> = vec![];
+        let forms = [
+            (orders([1, 1, 1], [0; 3], 1), &none),
+            (orders([2, 0, 2], [1, 0, 1], 4), &none),
+            (orders([0, 1, 1], [0, 1, 1], 4), &none),
+            (orders([1, 1, 1], [1, 0, 1], 4), &regressors),
+            (orders([0, 2, 1], [0; 3], 1), &regressors),
+        ];
+        for (orders, regressors) in forms {
+            let history = Series {
+                regressors,
+                ..plain(&dates, &values)
+            };
+            let first = history.part(0..120);
+            let fitted = estimated(first.series(), &orders, orders.differences() == 0).body;
+            let mut conditioned = fitted.clone();
+            let mut predictions = vec![];
+            for piece in [120..121, 121..175, 175..260] {
+                let recent = history.part(piece);
+                conditioned.advance(recent.series(), &mut |value| predictions.push(value));
+                conditioned.check().unwrap();
+            }
+            let mut scratch = fitted.clone();
+            let begin: Vec<f64> = (0..orders.lost())
+                .map(|day| values[day] - fitted.known(day as u64, regressors, day))
+                .collect();
+            assert!(scratch.begin(&begin));
+            let rest = history.part(orders.lost()..260);
+            let mut all = vec![];
+            scratch.advance(rest.series(), &mut |value| all.push(value));
+            for (found, expected) in predictions.iter().zip(&all[all.len() - 140..]) {
+                let same = found.is_nan() && expected.is_nan();
+                assert!(same || (found - expected).abs() < 1e-9 * (1.0 + expected.abs()));
+            }
+            for (found, expected) in conditioned.state.iter().zip(&scratch.state) {
+                assert!((found - expected).abs() < 1e-9 * (1.0 + expected.abs()));
+            }
+            assert_eq!((predictions.len(), conditioned.steps), (140, scratch.steps));
+        }
+    }
+
+    #[test]
+    fn a_missing_day_of_a_walk_doubles_the_variance_of_the_next() {
+        let mut regressor: Vec<f64> = (0..40).map(|day| f64::from(day * day % 7)).collect();
+        let values: Vec<f64> = (0..40)
+            .map(|day| f64::from(day * day % 11) + 0.5 * regressor[day as usize])
+            .collect();
+        regressor[39] = f64::NAN;
+        let (dates, regressors) = (dates(40), vec![regressor]);
+        let history = Series {
+            regressors: &regressors,
+            ..plain(&dates, &values)
+        };
+        let learned = estimated(history, &orders([0, 1, 0], [0; 3], 1), false);
+        assert!(learned.predictions[39].is_nan());
+        let (deviation, term) = (learned.body.noise.deviation(), learned.body.terms[0]);
+        let regressors_ahead = [vec![term.center; 6]];
+        let outlook = learned.body.expect(steps(6, &regressors_ahead)).unwrap();
+        let deviations: Vec<f64> = (2..8).map(|k| deviation * f64::from(k).sqrt()).collect();
+        let paths = outlook.simulate(6, 40_000, &Streams::new(&Digest::new()));
+        check_moments(&paths, &outlook.point(), &deviations);
+        let last = values[38] - term.at(regressors[0][38]);
+        assert!((outlook.point()[3] - last).abs() < 1e-9);
+    }
+
+    #[test]
+    fn paths_have_the_moments_of_the_moving_average() {
+        let (dates, values, _) = sample(200);
+        let orders = orders([1, 1, 1], [0, 1, 1], 4);
+        let bootstrap = noise::Kind::Bootstrap;
+        let history = plain(&dates, &values);
+        let model = super::learn(history, &orders, false, None, bootstrap)
+            .unwrap()
+            .0
+            .body;
+        // psi(B) = (1 + theta B)(1 + Theta B^4) / ((1 - phi B)(1 - B)(1 - B^4)), term by term.
+        let [phi, theta, seasonal] = [0, 1, 2].map(|k| model.coefficients[k]);
+        let mut weights = [0.0; 12];
+        for (lag, value) in [(0, 1.0), (1, theta), (4, seasonal), (5, theta * seasonal)] {
+            weights[lag] = value;
+        }
+        for (span, factor) in [(1, phi), (1, 1.0), (4, 1.0)] {
+            for lag in span..12 {
+                weights[lag] += factor * weights[lag - span];
+            }
+        }
+        let deviations: Vec<f64> = (1..=12)
+            .map(|steps| {
+                let squares: f64 = weights[..steps].iter().map(|w| w * w).sum();
+                model.noise.deviation() * squares.sqrt()
+            })
+            .collect();
+        let outlook = model.expect(steps(12, &[])).unwrap();
+        let paths = outlook.simulate(12, 40_000, &Streams::new(&Digest::new()));
+        check_moments(&paths, &outlook.point(), &deviations);
+    }
+
+    #[test]
+    fn joint_estimation_finds_a_regressor_below_a_walk() {
+        // Least squares in levels would be off by the walk; differences on differences are not.
+        let mut squares = 0.0;
+        for path in 0..40 {
+            let mut rng = Streams::new(&Digest::new()).path(100 + path);
+            let (mut level, mut wave, mut regressor) = (0.0, 0.0, vec![]);
+            let values: Vec<f64> = (0..300)
+                .map(|_| {
+                    level += rng.normal();
+                    wave += rng.normal();
+                    regressor.push(wave);
+                    level + 1.5 * wave
+                })
+                .collect();
+            let (dates, regressors) = (dates(300), vec![regressor]);
+            let history = Series {
+                regressors: &regressors,
+                ..plain(&dates, &values)
+            };
+            let model = estimated(history, &orders([0, 1, 1], [0; 3], 1), false).body;
+            squares += (model.terms[0].coefficient - 1.5).powi(2);
+        }
+        // The standard error of 300 differences of unit variance on each other.
+        let error = (squares / 40.0_f64).sqrt();
+        assert!(error < 1.3 / 300f64.sqrt(), "{error}");
+    }
+
+    #[test]
+    fn a_search_from_an_earlier_state_ends_at_the_same_place_sooner() {
+        let (dates, values, _) = sample(300);
+        let history = plain(&dates, &values);
+        let orders = orders([2, 0, 1], [1, 0, 0], 4);
+        let earlier = history.part(0..290);
+        let first = estimated(earlier.series(), &orders, false).body;
+        let learn = |start: Option<&[f64]>| {
+            super::learn(history, &orders, false, start, noise::Kind::Gaussian).unwrap()
+        };
+        let (cold, cold_count) = learn(None);
+        let (warm, warm_count) = learn(Some(&first.coefficients));
+        assert!(warm_count * 3 < cold_count * 2, "{warm_count} {cold_count}");
+        assert!((warm.aicc.unwrap() - cold.aicc.unwrap()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_step_without_its_covariate_is_named_and_a_surplus_one_refused() {
+        let (dates, values, regressors) = sample(120);
+        let history = Series {
+            regressors: &regressors,
+            ..plain(&dates, &values)
+        };
+        let state = Arima.fit(history, &Params::default(), None).unwrap().state;
+        let point = |regressors: &[Vec<f64>]| {
+            Arima
+                .outlook(&state, steps(3, regressors))
+                .map(|outlook| outlook.point())
+        };
+        assert!(point(&[vec![1.0; 3]]).is_ok());
+        let missing = |step| Err(StateError::MissingRegressor { index: 0, step });
+        assert_eq!(point(&[]), missing(1));
+        assert_eq!(point(&[vec![1.0, f64::NAN, 1.0]]), missing(2));
+        let surplus = StateError::SurplusRegressors {
+            needed: 1,
+            found: 2,
+        };
+        assert_eq!(point(&[vec![1.0; 3], vec![1.0; 3]]), Err(surplus));
+        let mut unknown = vec![f64::NAN; 120];
+        (unknown[4], unknown[7]) = (1.0, 2.0);
+        let regressors = vec![unknown];
+        let history = Series {
+            regressors: &regressors,
+            ..history
+        };
+        assert_eq!(
+            Arima.fit(history, &Params::default(), None).unwrap_err(),
+            FitError::MissingRegressor { index: 0, date: 0 }
+        );
+    }
+
+    #[test]
+    fn orders_that_do_not_fit_are_refused() {
+        for text in [
+            r#"{"seasonal_order":[1,0,0]}"#,
+            r#"{"order":[1,1]}"#,
+            r#"{"order":[31,0,0]}"#,
+            r#"{"order":[1,2,1],"constant":true}"#,
+            r#"{"season_length":1001}"#,
+            r#"{"seasonal_order":[2,0,0],"season_length":700}"#,
+            r#"{"constant":"perhaps"}"#,
+        ] {
+            let error = Arima.validate(&Params::parse(text).unwrap()).unwrap_err();
+            assert_eq!(error.class(), "parameter", "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_goes_on_as_a_line() {
+        let values: Vec<f64> = (0..30).map(|day| 2.0 + 0.5 * f64::from(day)).collect();
+        let dates = dates(30);
+        let params = Params::parse(r#"{"order":[0,1,1],"constant":true}"#).unwrap();
+        let fitted = Arima.fit(plain(&dates, &values), &params, None).unwrap();
+        assert_eq!(fitted.loss, Some(0.0));
+        let point = Arima.outlook(&fitted.state, steps(2, &[])).unwrap().point();
+        assert!((point[0] - 17.0).abs() < 1e-12 && (point[1] - 17.5).abs() < 1e-12);
     }
 }

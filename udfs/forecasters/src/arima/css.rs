@@ -314,6 +314,8 @@ impl SumOfSquares for ConditionalSum<'_> {
 
     fn derivatives(&mut self, point: &[f64], _: &[f64], columns: &mut Vec<Vec<f64>>) {
         let (coefficients, linear) = point.split_at(self.orders.coefficients());
+        // All coefficients together, and each regressor, take a filter's pass over the series.
+        self.calls += 1 + linear.len();
         columns.resize_with(point.len(), Vec::new);
         let season = self.orders.season;
         let mut next = 0;

@@ -18,6 +18,13 @@ pub(crate) struct Term {
     pub(crate) coefficient: f64,
 }
 
+impl Term {
+    /// What it adds to a value.
+    pub(crate) fn at(&self, value: f64) -> f64 {
+        self.coefficient * (value - self.center)
+    }
+}
+
 /// The regressors of a history that are used, made orthonormal in their differences, so that no
 /// unit and no likeness of two of them spoils the equations.
 #[derive(Clone, Debug)]

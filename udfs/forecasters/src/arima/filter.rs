@@ -224,21 +224,22 @@ impl Settling {
         let length = self.gain.len();
         let first = self.change.first().copied().unwrap_or(0.0);
         let inverse = 1.0 / (1.0 - first * first);
-        let (gain, change, ar) = (
-            &mut self.gain[..length],
-            &mut self.change[..length],
-            &lags.ar[..length],
-        );
-        for index in 0..length {
-            let next = if index + 1 < length {
-                change[index + 1]
-            } else {
-                0.0
-            };
-            let moved = ar[index] * first + next;
-            let old = gain[index];
-            gain[index] = (old - first * moved) * inverse;
-            change[index] = (moved - first * old) * inverse;
+        // The last element has nothing behind it; the others are moved in a loop without branches.
+        if let Some(last) = length.checked_sub(1) {
+            let (gain, change, ar) = (
+                &mut self.gain[..length],
+                &mut self.change[..length],
+                &lags.ar[..length],
+            );
+            for index in 0..last {
+                let moved = ar[index] * first + change[index + 1];
+                let old = gain[index];
+                gain[index] = (old - first * moved) * inverse;
+                change[index] = (moved - first * old) * inverse;
+            }
+            let (moved, old) = (ar[last] * first, gain[last]);
+            gain[last] = (old - first * moved) * inverse;
+            change[last] = (moved - first * old) * inverse;
         }
         self.variance *= 1.0 - first * first;
         self.calm = if self.variance - 1.0 < SETTLED {
@@ -293,7 +294,6 @@ pub(crate) fn whiten(lags: &Lags, columns: &[&[f64]], out: &mut Whitened) -> Opt
     // One element more than the state is long, always zero: what moves in.
     let stride = length + 1;
     let mut states = vec![0.0; columns.len() * stride];
-    let mut moved = vec![0.0; stride];
     let mut determinant = LogProduct::new();
     let mut time = 0;
     while time < count && !settling.is_settled() {
@@ -308,10 +308,10 @@ pub(crate) fn whiten(lags: &Lags, columns: &[&[f64]], out: &mut Whitened) -> Opt
             let error = column[time] - predicted;
             out[time] = error * root;
             let (ar, gain) = (&lags.ar[..length], &settling.gain[..length]);
+            let state = &mut state[..=length];
             for index in 0..length {
-                moved[index] = state[index + 1] + ar[index] * predicted + gain[index] * error;
+                state[index] = state[index + 1] + ar[index] * predicted + gain[index] * error;
             }
-            state[..length].copy_from_slice(&moved[..length]);
         }
         settling.step(lags);
         time += 1;

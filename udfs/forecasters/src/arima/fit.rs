@@ -6,7 +6,7 @@ use super::{
     levenberg_marquardt::Settings,
     likelihood::{Likelihood, Problem, survived},
     model::{Gain, Model},
-    orders::Orders,
+    orders::{Orders, all_partials, from_all_partials},
 };
 use crate::{
     errors::FitError,
@@ -20,6 +20,11 @@ use crate::{
 pub(crate) const THOROUGH: Settings = Settings {
     tolerance: 1e-9,
     most_steps: 60,
+};
+/// The search for the largest likelihood of a model that is compared with others.
+pub(crate) const CAREFUL: Settings = Settings {
+    tolerance: 1e-4,
+    most_steps: 30,
 };
 /// The search for the smallest conditional sum of squares.
 pub(crate) const CHEAP: Settings = Settings {
@@ -57,6 +62,8 @@ pub(crate) struct Estimate {
     pub(crate) constant: bool,
     pub(crate) coefficients: Vec<f64>,
     pub(crate) likelihood: Likelihood,
+    /// Whether the search for it was [`THOROUGH`].
+    thorough: bool,
 }
 
 impl Estimate {
@@ -73,18 +80,41 @@ impl Estimate {
             constant,
             coefficients,
             likelihood,
+            thorough: orders.coefficients() == 0,
         })
+    }
+
+    /// The largest likelihood from these coefficients, as an earlier fit left them; nothing if they
+    /// are not of these orders.
+    pub(crate) fn resumed(
+        problem: &mut Problem,
+        orders: &Orders,
+        constant: bool,
+        coefficients: &[f64],
+    ) -> Option<Estimate> {
+        if coefficients.len() != orders.coefficients() {
+            return None;
+        }
+        let found = problem.maximise(orders, coefficients, constant, THOROUGH)?;
+        let mut found = Estimate::at(problem, orders, constant, found)?;
+        found.thorough = true;
+        Some(found)
     }
 
     /// The largest likelihood from these coefficients.
     pub(crate) fn polished(self, problem: &mut Problem, settings: Settings) -> Estimate {
+        if self.thorough {
+            return self;
+        }
         let found = problem
             .maximise(&self.orders, &self.coefficients, self.constant, settings)
             .and_then(|found| Estimate::at(problem, &self.orders, self.constant, found));
-        match found {
+        let mut better = match found {
             Some(found) if found.likelihood.deviance < self.likelihood.deviance => found,
             _ => self,
-        }
+        };
+        better.thorough = settings.tolerance <= THOROUGH.tolerance;
+        better
     }
 
     /// How many numbers were estimated, the variance included.
@@ -110,25 +140,23 @@ pub(crate) fn aicc(deviance: f64, parameters: usize, count: usize) -> f64 {
     deviance + 2.0 * k + 2.0 * k * (k + 1.0) / (n - k - 1.0)
 }
 
-/// Estimates a model of these orders, from `start` if there is one.
+/// Estimates a model of these orders from first guesses, by likelihood only if there are settings
+/// for it.
 pub(crate) fn estimate(
     problem: &mut Problem,
-    guesses: Option<&Guesses>,
+    guesses: &Guesses,
     orders: &Orders,
     constant: bool,
-    start: Option<&[f64]>,
-    settings: Settings,
+    settings: Option<Settings>,
 ) -> Option<Estimate> {
-    let first = match (start, guesses) {
-        (Some(start), _) => start.to_vec(),
-        (None, Some(guesses)) => {
-            let guess = guesses.coefficients(orders);
-            css::estimate(problem, guesses, orders, constant, &guess, CHEAP).unwrap_or(guess)
-        }
-        (None, None) => vec![0.0; orders.coefficients()],
-    };
-    let first = super::orders::bounded(orders, &super::orders::unbounded(orders, &first));
-    Some(Estimate::at(problem, orders, constant, first)?.polished(problem, settings))
+    let guess = guesses.coefficients(orders);
+    let first = css::estimate(problem, guesses, orders, constant, &guess, CHEAP).unwrap_or(guess);
+    let first = from_all_partials(orders, &all_partials(orders, &first));
+    let found = Estimate::at(problem, orders, constant, first)?;
+    Some(match settings {
+        Some(settings) => found.polished(problem, settings),
+        None => found,
+    })
 }
 
 /// What the differences are, where nothing random is left in them: their constant.

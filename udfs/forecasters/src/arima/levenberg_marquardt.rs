@@ -1,5 +1,8 @@
 //! Nonlinear least squares by Levenberg and Marquardt's method (Nocedal and Wright, *Numerical
-//! Optimization*, section 10.3), with Nielsen's rule for the damping.
+//! Optimization*, section 10.3), with Nielsen's rule for the damping. Residuals of a time series do
+//! not become small, so what the method leaves out of the second derivatives is learned from the
+//! steps taken, by the structured secant update of Dennis, Gay and Welsch (1981; Nocedal and
+//! Wright, end of section 10.3).
 
 /// How a search ends.
 #[derive(Clone, Copy, Debug)]
@@ -18,11 +21,88 @@ pub(crate) trait SumOfSquares {
     /// Writes the derivatives of the residuals, one column a coordinate, at a point where they are
     /// the residuals given. Called only where the last accepted point was evaluated.
     fn derivatives(&mut self, point: &[f64], residuals: &[f64], columns: &mut Vec<Vec<f64>>);
+
+    /// No coordinate goes farther from zero.
+    fn bound(&self) -> f64 {
+        f64::INFINITY
+    }
 }
 
 fn squares(residuals: &[f64]) -> f64 {
-    let sum: f64 = residuals.iter().map(|residual| residual * residual).sum();
+    let sum = dot(residuals, residuals);
     if sum.is_finite() { sum } else { f64::INFINITY }
+}
+
+/// The linear model of a sum of squares at a point.
+struct Model {
+    size: usize,
+    /// Half the second derivatives.
+    products: Vec<f64>,
+    /// The products of each column of derivatives with itself.
+    diagonal: Vec<f64>,
+    /// The products of the derivatives with the residuals.
+    slope: Vec<f64>,
+    largest: f64,
+}
+
+impl Model {
+    /// `learned` is what the second derivatives have beside the products of the first.
+    fn new(columns: &[Vec<f64>], residuals: &[f64], learned: &[f64]) -> Model {
+        let size = columns.len();
+        let mut products = vec![0.0; size * size];
+        let mut diagonal = vec![0.0; size];
+        for row in 0..size {
+            for column in 0..=row {
+                let product = dot(&columns[row], &columns[column]);
+                let (below, above) = (row * size + column, column * size + row);
+                products[below] = product + learned[below];
+                products[above] = product + learned[above];
+                diagonal[row] = product;
+            }
+        }
+        Model {
+            largest: diagonal
+                .iter()
+                .fold(0.0, |most: f64, value| most.max(*value)),
+            slope: columns
+                .iter()
+                .map(|column| dot(column, residuals))
+                .collect(),
+            diagonal,
+            products,
+            size,
+        }
+    }
+
+    /// The damped step to the minimum of the model in the coordinates that are free.
+    fn step(&self, damping: f64, free: &[usize]) -> Option<Vec<f64>> {
+        let entry = |row: usize, column: usize| self.products[row * self.size + column];
+        let mut matrix: Vec<f64> = free
+            .iter()
+            .flat_map(|row| free.iter().map(move |column| entry(*row, *column)))
+            .collect();
+        for (index, place) in free.iter().enumerate() {
+            let floor = self.diagonal[*place].max(1e-20 * self.largest);
+            matrix[index * free.len() + index] += (damping + 1e-12) * floor;
+        }
+        let mut right: Vec<f64> = free.iter().map(|place| -self.slope[*place]).collect();
+        cholesky_solve(&mut matrix, &mut right).then(|| {
+            let mut step = vec![0.0; self.size];
+            for (place, value) in free.iter().zip(right) {
+                step[*place] = value;
+            }
+            step
+        })
+    }
+
+    /// By how much the model falls with a step.
+    fn promised(&self, step: &[f64]) -> f64 {
+        let rows = self.products.chunks_exact(self.size);
+        let terms = rows.zip(step).zip(&self.slope);
+        -terms
+            .map(|((row, by), slope)| by * (2.0 * slope + dot(row, step)))
+            .sum::<f64>()
+    }
 }
 
 /// The point where a search from `start` ended; nothing if there are no residuals at `start`.
@@ -31,86 +111,131 @@ pub(crate) fn minimise(
     start: &[f64],
     settings: Settings,
 ) -> Option<Vec<f64>> {
-    let mut point = start.to_vec();
+    let bound = problem.bound();
+    let mut point: Vec<f64> = start
+        .iter()
+        .map(|value| value.clamp(-bound, bound))
+        .collect();
     let (mut residuals, mut candidate_residuals) = (vec![], vec![]);
     if !problem.residuals(&point, &mut residuals) {
         return None;
     }
     let mut best = squares(&residuals);
-    let size = point.len();
-    if size == 0 || best == 0.0 || !best.is_finite() {
+    if point.is_empty() || best == 0.0 || !best.is_finite() {
         return best.is_finite().then_some(point);
     }
     let count = residuals.len() as f64;
-    let mut columns = vec![];
+    let (mut columns, mut earlier) = (vec![], vec![]);
+    let mut learned = vec![0.0; point.len() * point.len()];
+    let mut taken: Option<Vec<f64>> = None;
     let (mut damping, mut growth) = (1e-3, 2.0);
-    for _ in 0..settings.most_steps {
+    'steps: for _ in 0..settings.most_steps {
+        std::mem::swap(&mut columns, &mut earlier);
         problem.derivatives(&point, &residuals, &mut columns);
-        let mut products = vec![0.0; size * size];
-        let mut slope = vec![0.0; size];
-        for row in 0..size {
-            slope[row] = dot(&columns[row], &residuals);
-            for column in 0..=row {
-                products[row * size + column] = dot(&columns[row], &columns[column]);
-            }
+        if let Some(step) = taken.take() {
+            // The residuals from before the step are in the other buffer.
+            let turned = |columns: &[Vec<f64>], residuals: &[f64]| -> Vec<f64> {
+                columns
+                    .iter()
+                    .map(|column| dot(column, residuals))
+                    .collect()
+            };
+            let slope = turned(&columns, &residuals);
+            let unmodelled = difference(&slope, &turned(&earlier, &residuals));
+            let whole = difference(&slope, &turned(&earlier, &candidate_residuals));
+            learn(&mut learned, &step, &unmodelled, &whole);
         }
-        let diagonal: Vec<f64> = (0..size).map(|k| products[k * size + k]).collect();
-        let largest = diagonal.iter().fold(0.0f64, |most, value| most.max(*value));
-        if !(largest > 0.0 && largest.is_finite()) {
+        let model = Model::new(&columns, &residuals, &learned);
+        if !(model.largest > 0.0 && model.largest.is_finite()) {
             break;
         }
-        let mut gained = None;
+        // What is at its bound and would go beyond stays there.
+        let outward = |place: usize| model.slope[place] * point[place] < 0.0;
+        let free: Vec<usize> = (0..point.len())
+            .filter(|place| point[*place].abs() < bound || !outward(*place))
+            .collect();
         for _ in 0..12 {
-            let mut damped = products.clone();
-            for (index, value) in diagonal.iter().enumerate() {
-                damped[index * size + index] += (damping + 1e-12) * value.max(1e-20 * largest);
-            }
-            let mut step: Vec<f64> = slope.iter().map(|value| -value).collect();
-            if !cholesky_solve(&mut damped, &mut step) {
+            let Some(mut step) = model.step(damping, &free) else {
                 damping *= growth;
                 growth *= 2.0;
                 continue;
-            }
-            // The decrease that the linear model promises.
-            let promised: f64 = (0..size)
-                .map(|k| step[k] * (damping * diagonal[k] * step[k] - slope[k]))
-                .sum();
-            if count * promised <= settings.tolerance * best {
-                return Some(point);
-            }
+            };
             let candidate: Vec<f64> = point
                 .iter()
                 .zip(&step)
-                .map(|(from, by)| from + by)
+                .map(|(from, by)| (from + by).clamp(-bound, bound))
                 .collect();
+            for (by, (to, from)) in step.iter_mut().zip(candidate.iter().zip(&point)) {
+                *by = to - from;
+            }
+            let promised = model.promised(&step);
+            if promised.is_nan() || count * promised <= settings.tolerance * best {
+                break 'steps;
+            }
             let found = if problem.residuals(&candidate, &mut candidate_residuals) {
                 squares(&candidate_residuals)
             } else {
                 f64::INFINITY
             };
             if found < best {
-                let quality = (best - found) / promised;
-                let cube = 2.0 * quality - 1.0;
-                damping *= (1.0 - cube * cube * cube).max(1.0 / 3.0);
-                if quality > 0.75 {
-                    damping *= 0.2;
-                }
+                let gained = best - found;
+                let cube = 2.0 * gained / promised - 1.0;
+                damping *= (1.0 - cube * cube * cube).max(0.1);
                 growth = 2.0;
-                gained = Some(best - found);
                 point = candidate;
+                taken = Some(step);
                 std::mem::swap(&mut residuals, &mut candidate_residuals);
                 best = found;
-                break;
+                if count * gained <= settings.tolerance * best {
+                    break 'steps;
+                }
+                continue 'steps;
             }
             damping *= growth * if found.is_finite() { 1.0 } else { 4.0 };
             growth *= 2.0;
         }
-        match gained {
-            Some(gained) if count * gained > settings.tolerance * best => {}
-            _ => break,
-        }
+        break;
     }
     Some(point)
+}
+
+fn difference(left: &[f64], right: &[f64]) -> Vec<f64> {
+    left.iter()
+        .zip(right)
+        .map(|(left, right)| left - right)
+        .collect()
+}
+
+/// Brings what was learned in line with a step: over it, the products of the derivatives explain
+/// all but `unmodelled` of the change of the slope, which is `whole`.
+fn learn(learned: &mut [f64], step: &[f64], unmodelled: &[f64], whole: &[f64]) {
+    let size = step.len();
+    let curvature = dot(whole, step);
+    if curvature.is_nan() || curvature <= 0.0 {
+        return;
+    }
+    let times = |matrix: &[f64]| -> Vec<f64> {
+        matrix
+            .chunks_exact(size)
+            .map(|row| dot(row, step))
+            .collect()
+    };
+    // What was learned is first made smaller where it is too large.
+    let (known, wanted) = (dot(&times(learned), step), dot(unmodelled, step));
+    let size_of_known = (wanted / known).abs();
+    if size_of_known < 1.0 {
+        learned.iter_mut().for_each(|entry| *entry *= size_of_known);
+    }
+    let missing = difference(unmodelled, &times(learned));
+    let along = dot(&missing, step) / curvature;
+    for row in 0..size {
+        for column in 0..size {
+            learned[row * size + column] += (missing[row] * whole[column]
+                + whole[row] * missing[column]
+                - along * whole[row] * whole[column])
+                / curvature;
+        }
+    }
 }
 
 pub(crate) fn dot(left: &[f64], right: &[f64]) -> f64 {

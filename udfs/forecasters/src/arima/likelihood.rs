@@ -10,7 +10,7 @@ use super::{
     design::Design,
     filter::{self, Whitened},
     levenberg_marquardt::{Settings, SumOfSquares, dot, minimise},
-    orders::{Lags, Orders, bounded, difference, unbounded},
+    orders::{Lags, MOST_PARTIAL, Orders, all_partials, difference, from_all_partials},
 };
 use crate::{
     errors::FitError,
@@ -32,7 +32,7 @@ pub(crate) struct Problem {
     gaps: Option<Gaps>,
     /// The number of values that the likelihood is of.
     pub(crate) count: usize,
-    /// How often a likelihood was computed.
+    /// How often a likelihood or a conditional sum of squares was computed.
     pub(crate) evaluations: usize,
     work: Whitened,
 }
@@ -177,7 +177,7 @@ impl Problem {
         constant: bool,
         settings: Settings,
     ) -> Option<Vec<f64>> {
-        let start = unbounded(orders, coefficients);
+        let start = all_partials(orders, coefficients);
         let mut search = Search {
             problem: self,
             orders,
@@ -185,7 +185,7 @@ impl Problem {
             moved: vec![],
         };
         let found = minimise(&mut search, &start, settings)?;
-        Some(bounded(orders, &found))
+        Some(from_all_partials(orders, &found))
     }
 }
 
@@ -271,7 +271,7 @@ struct Search<'a> {
 
 impl SumOfSquares for Search<'_> {
     fn residuals(&mut self, point: &[f64], residuals: &mut Vec<f64>) -> bool {
-        let coefficients = bounded(self.orders, point);
+        let coefficients = from_all_partials(self.orders, point);
         match self
             .problem
             .likelihood(self.orders, &coefficients, self.constant, residuals)
@@ -286,15 +286,18 @@ impl SumOfSquares for Search<'_> {
         }
     }
 
-    /// By forward differences.
+    fn bound(&self) -> f64 {
+        MOST_PARTIAL
+    }
+
+    /// By differences towards zero.
     fn derivatives(&mut self, point: &[f64], residuals: &[f64], columns: &mut Vec<Vec<f64>>) {
+        const STEP: f64 = 1e-7;
         columns.resize_with(point.len(), Vec::new);
         let mut near = point.to_vec();
         let mut moved = std::mem::take(&mut self.moved);
         for (index, column) in columns.iter_mut().enumerate() {
-            // Towards zero, where nothing is steep.
-            let size = 1e-7 * (1.0 + point[index] * point[index]);
-            near[index] = point[index] - size.copysign(point[index]);
+            near[index] = point[index] - STEP.copysign(point[index]);
             let by = near[index] - point[index];
             column.clear();
             if self.residuals(&near, &mut moved) {
@@ -310,5 +313,199 @@ impl SumOfSquares for Search<'_> {
             near[index] = point[index];
         }
         self.moved = moved;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Digest, Streams, arima::levenberg_marquardt::cholesky_solve, series::Series};
+
+    /// The lower root of a covariance matrix.
+    fn root(matrix: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        let size = matrix.len();
+        let mut root = vec![vec![0.0; size]; size];
+        for row in 0..size {
+            for column in 0..=row {
+                let known: f64 = (0..column).map(|k| root[row][k] * root[column][k]).sum();
+                let rest = matrix[row][column] - known;
+                root[row][column] = if row == column {
+                    rest.sqrt()
+                } else {
+                    rest / root[column][column]
+                };
+            }
+        }
+        root
+    }
+
+    fn whitened(root: &[Vec<f64>], column: &[f64]) -> Vec<f64> {
+        let mut out: Vec<f64> = vec![];
+        for (row, value) in column.iter().enumerate() {
+            let known: f64 = (0..row).map(|k| root[row][k] * out[k]).sum();
+            out.push((value - known) / root[row][row]);
+        }
+        out
+    }
+
+    fn log_determinant(root: &[Vec<f64>]) -> f64 {
+        2.0 * (0..root.len()).map(|k| ln(root[k][k])).sum::<f64>()
+    }
+
+    fn products(columns: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        let row = |left: &Vec<f64>| columns.iter().map(|right| dot(left, right)).collect();
+        columns.iter().map(row).collect()
+    }
+
+    /// What least squares on these columns leaves of a target.
+    fn left_over(columns: &[Vec<f64>], target: Vec<f64>) -> Vec<f64> {
+        let mut right: Vec<f64> = columns.iter().map(|column| dot(column, &target)).collect();
+        assert!(cholesky_solve(&mut products(columns).concat(), &mut right));
+        let mut errors = target;
+        for (coefficient, column) in right.iter().zip(columns) {
+            for (error, value) in errors.iter_mut().zip(column) {
+                *error -= coefficient * value;
+            }
+        }
+        errors
+    }
+
+    /// The autocovariances of an ARMA process of error variance one, from its weights.
+    fn covariances(lags: &Lags, count: usize) -> Vec<f64> {
+        const LENGTH: usize = 3_000;
+        let mut weights = vec![1.0];
+        for step in 1..LENGTH {
+            let sparse = lags.sparse_ma.iter().find(|(lag, _)| *lag == step);
+            let mut weight = sparse.map_or(0.0, |(_, value)| *value);
+            for (lag, value) in &lags.sparse_ar {
+                if *lag <= step {
+                    weight += value * weights[step - lag];
+                }
+            }
+            weights.push(weight);
+        }
+        let covariance = |lag: usize| dot(&weights[lag..], &weights[..LENGTH - lag]);
+        (0..count).map(covariance).collect()
+    }
+
+    /// Minus twice the logarithm of the likelihood from the covariance matrix of the differences,
+    /// missing values integrated out as coefficients with a flat prior.
+    fn by_the_definition(
+        orders: &Orders,
+        coefficients: &[f64],
+        values: &[f64],
+        missing: &[usize],
+        regressor: &[f64],
+    ) -> f64 {
+        let count = values.len() - orders.lost();
+        let covariances = covariances(&Lags::new(orders, coefficients), count);
+        let row = |row: usize| {
+            (0..count)
+                .map(|column| covariances[row.abs_diff(column)])
+                .collect()
+        };
+        let root_of_all = root(&(0..count).map(row).collect::<Vec<Vec<f64>>>());
+        let white = |mut column: Vec<f64>| {
+            missing.iter().for_each(|day| column[*day] = 0.0);
+            whitened(&root_of_all, &difference(&column, orders))
+        };
+        let hole = |day: &usize| {
+            let mut column = vec![0.0; values.len()];
+            column[*day] = 1.0;
+            whitened(&root_of_all, &difference(&column, orders))
+        };
+        let holes: Vec<Vec<f64>> = missing.iter().map(hole).collect();
+        let mut columns = holes.clone();
+        columns.push(white(regressor.to_vec()));
+        columns.push(white(constant(orders, values.len())));
+        let errors = left_over(&columns, white(values.to_vec()));
+        let seen = (count - missing.len()) as f64;
+        let variance = dot(&errors, &errors) / seen;
+        seen * (ln(2.0 * std::f64::consts::PI * variance) + 1.0)
+            + log_determinant(&root_of_all)
+            + log_determinant(&root(&products(&holes)))
+    }
+
+    #[test]
+    fn the_filters_give_the_likelihood_of_the_definition() {
+        let mut rng = Streams::new(&Digest::new()).path(9);
+        let mut level = 3.0;
+        let mut walk = || {
+            level += 0.2 + rng.normal();
+            level
+        };
+        let values: Vec<f64> = (0..60).map(|_| walk()).collect();
+        let complete: Vec<f64> = (0..60).map(|_| rng.normal()).collect();
+        let dates: Vec<i32> = (0..60).collect();
+        let cases = [
+            ([2, 0, 1], [1, 0, 1], 4, vec![0.5, 0.2, -0.4, 0.3, 0.6]),
+            ([1, 1, 2], [0, 0, 0], 1, vec![0.7, 0.2, -0.5]),
+            ([0, 0, 1], [1, 1, 0], 4, vec![0.4, -0.5]),
+            ([0, 1, 0], [0, 0, 0], 1, vec![]),
+        ];
+        for (ordinary, seasonal, season, coefficients) in cases {
+            let orders = Orders {
+                ordinary,
+                seasonal,
+                season,
+            };
+            for missing in [vec![], vec![30], vec![0], vec![0, 2, 17, 18, 40, 59]] {
+                let mut regressor = complete.clone();
+                missing.iter().for_each(|day| regressor[*day] = f64::NAN);
+                let expected =
+                    by_the_definition(&orders, &coefficients, &values, &missing, &regressor);
+                let regressors = vec![regressor];
+                let history = Series {
+                    dates: &dates,
+                    values: &values,
+                    regressors: &regressors,
+                };
+                let design = Design::new(history, &orders).unwrap();
+                let mut problem = Problem::new(&values, &design, &orders);
+                let found = problem
+                    .likelihood(&orders, &coefficients, true, &mut vec![])
+                    .unwrap();
+                assert_eq!(problem.count, 60 - orders.lost() - missing.len());
+                assert!(
+                    (found.deviance - expected).abs() < 1e-7,
+                    "{orders:?} {missing:?}: {} {expected}",
+                    found.deviance
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn both_filters_agree_where_nothing_is_missing() {
+        let mut rng = Streams::new(&Digest::new()).path(3);
+        let values: Vec<f64> = (0..90).map(|_| rng.normal()).collect();
+        let orders = Orders {
+            ordinary: [1, 1, 1],
+            seasonal: [1, 1, 1],
+            season: 6,
+        };
+        let lags = Lags::new(&orders, &[0.6, -0.4, 0.3, -0.8]);
+        let (mut fast, mut slow) = (Whitened::default(), Whitened::default());
+        let differences = difference(&values, &orders);
+        filter::whiten(&lags, &[&differences], &mut fast).unwrap();
+        let observed = vec![true; values.len()];
+        filter::whiten_with_gaps(&orders, &lags, &[&values], &observed, &mut slow).unwrap();
+        assert!((fast.log_determinant - slow.log_determinant).abs() < 1e-9);
+        assert!(fast.log_determinant > 0.1);
+        for (fast, slow) in fast.columns[0].iter().zip(&slow.columns[0]) {
+            assert!((fast - slow).abs() < 1e-9, "{fast} {slow}");
+        }
+    }
+
+    #[test]
+    fn what_is_determined_by_other_columns_gets_no_coefficient() {
+        let columns = vec![
+            vec![1.0, 2.0, 4.0],
+            vec![1.0, 1.0, 1.0],
+            vec![2.0, 2.0, 2.0],
+        ];
+        let (coefficients, _) = regress(&columns, 0);
+        assert!((coefficients[0] - 7.0 / 3.0).abs() < 1e-12);
+        assert_eq!(coefficients[1], 0.0);
     }
 }

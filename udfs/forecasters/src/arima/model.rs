@@ -230,7 +230,7 @@ impl Model {
             .map(|term| {
                 let values = regressors.get(term.index);
                 let value = values.and_then(|values| values.get(index)).copied();
-                term.coefficient * (value.unwrap_or(f64::NAN) - term.center)
+                term.at(value.unwrap_or(f64::NAN))
             })
             .sum();
         self.level + self.drift * step as f64 + terms

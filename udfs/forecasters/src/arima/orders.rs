@@ -259,17 +259,17 @@ pub(crate) fn roots_beyond(coefficients: &[f64], radius: f64) -> bool {
     partials(&scaled).is_some()
 }
 
-/// The bound of a partial autocorrelation in a search.
-const MOST_PARTIAL: f64 = 0.9999;
+/// The bound of a partial autocorrelation.
+pub(crate) const MOST_PARTIAL: f64 = 0.9999;
 
-/// Unbounded numbers as the coefficients of a stationary and invertible model: each polynomial's
-/// partial autocorrelations are x / sqrt(1 + x^2).
-pub(crate) fn bounded(orders: &Orders, free: &[f64]) -> Vec<f64> {
-    let mut coefficients = Vec::with_capacity(free.len());
-    for (index, part) in orders.split(free).into_iter().enumerate() {
+/// The coefficients of the stationary and invertible model whose polynomials have these partial
+/// autocorrelations.
+pub(crate) fn from_all_partials(orders: &Orders, partials: &[f64]) -> Vec<f64> {
+    let mut coefficients = Vec::with_capacity(partials.len());
+    for (index, part) in orders.split(partials).into_iter().enumerate() {
         let inner: Vec<f64> = part
             .iter()
-            .map(|x| (x / (1.0 + x * x).sqrt()).clamp(-MOST_PARTIAL, MOST_PARTIAL))
+            .map(|partial| partial.clamp(-MOST_PARTIAL, MOST_PARTIAL))
             .collect();
         let sign = if index % 2 == 0 { 1.0 } else { -1.0 };
         coefficients.extend(from_partials(&inner).into_iter().map(|value| sign * value));
@@ -277,20 +277,21 @@ pub(crate) fn bounded(orders: &Orders, free: &[f64]) -> Vec<f64> {
     coefficients
 }
 
-/// The unbounded numbers of coefficients; where a polynomial has roots within the unit circle it is
-/// first drawn towards zero until it has not.
-pub(crate) fn unbounded(orders: &Orders, coefficients: &[f64]) -> Vec<f64> {
-    let mut free = Vec::with_capacity(coefficients.len());
+/// The partial autocorrelations of the polynomials of coefficients; one with roots within the unit
+/// circle is first drawn towards zero until it has none.
+pub(crate) fn all_partials(orders: &Orders, coefficients: &[f64]) -> Vec<f64> {
+    let mut partials = Vec::with_capacity(coefficients.len());
     for (index, part) in orders.split(coefficients).into_iter().enumerate() {
         let sign = if index % 2 == 0 { 1.0 } else { -1.0 };
-        let inner =
-            drawn_in(part, sign, 1.0).map_or_else(|| vec![0.0; part.len()], |(_, inner)| inner);
-        free.extend(inner.into_iter().map(|partial| {
-            let partial = partial.clamp(-0.995, 0.995);
-            partial / (1.0 - partial * partial).sqrt()
-        }));
+        let inner = drawn_in(part, sign, 1.0);
+        let inner = inner.map_or_else(|| vec![0.0; part.len()], |(_, inner)| inner);
+        partials.extend(
+            inner
+                .into_iter()
+                .map(|partial| partial.clamp(-MOST_PARTIAL, MOST_PARTIAL)),
+        );
     }
-    free
+    partials
 }
 
 /// Coefficients drawn towards zero until their roots lie beyond `radius`.
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn unbounded_numbers_stand_for_the_coefficients() {
+    fn partial_autocorrelations_stand_for_the_coefficients() {
         let orders = Orders {
             ordinary: [2, 0, 2],
             seasonal: [1, 0, 1],
@@ -388,11 +389,11 @@ mod tests {
         };
         let coefficients = [0.5, -0.3, -0.4, 0.2, 0.6, -0.7];
         near(
-            &bounded(&orders, &unbounded(&orders, &coefficients)),
+            &from_all_partials(&orders, &all_partials(&orders, &coefficients)),
             &coefficients,
         );
         let explosive = [1.2, 0.3, -1.4, 0.0, 1.6, -2.0];
-        let drawn = bounded(&orders, &unbounded(&orders, &explosive));
+        let drawn = from_all_partials(&orders, &all_partials(&orders, &explosive));
         let [ar, ma, seasonal_ar, seasonal_ma] = orders.split(&drawn);
         assert!(partials(ar).is_some() && partials(seasonal_ar).is_some());
         let negated = |part: &[f64]| part.iter().map(|v| -v).collect::<Vec<_>>();

@@ -13,14 +13,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     css::Guesses,
-    fit::{Estimate, THOROUGH, estimate},
+    fit::{CAREFUL, Estimate, THOROUGH, estimate},
     levenberg_marquardt::Settings,
     likelihood::Problem,
-    orders::{Orders, roots_beyond},
+    orders::{Orders, all_partials, from_all_partials, roots_beyond},
 };
 
 /// No root of an accepted model is closer to the origin.
 const NEAREST_ROOT: f64 = 1.01;
+/// The search for the largest likelihood of every model, where that is cheap.
+const ROUGH: Settings = Settings {
+    tolerance: 1e-2,
+    most_steps: 10,
+};
 /// How many models are estimated by exact maximum likelihood at the end.
 const FINALISTS: usize = 3;
 /// A finalist's criterion is at most this much above the best.
@@ -47,22 +52,27 @@ pub(crate) struct Form {
 }
 
 /// A model that was close to the best, for a search that begins there.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rival {
     pub(crate) form: Form,
-    /// By how much its criterion was worse.
-    pub(crate) excess: f64,
+    pub(crate) coefficients: Vec<f64>,
 }
 
 /// How many rivals are remembered.
-const MOST_RIVALS: usize = 8;
-/// The worst of them.
-const RIVAL_EXCESS: f64 = 8.0;
-/// A rival this close is tried again in a search that begins from it.
-const TRIED_AGAIN: f64 = 2.0;
-/// What was not tried again counts this much closer the next time.
-const OBLIVION: f64 = 0.5;
+const MOST_RIVALS: usize = 5;
+/// By how much the criterion of the worst of them is above the best.
+const RIVAL_EXCESS: f64 = 10.0;
+/// In a search that begins from them, the coefficients of a rival are estimated again if its
+/// criterion comes this close with those it has.
+const PROMISING: f64 = 0.1;
+/// The best of them is brought a step closer to its largest likelihood each time.
+const ONE_STEP: Settings = Settings {
+    tolerance: 1e-2,
+    most_steps: 1,
+};
+/// A rival that is better than the best was by so much has its neighbours looked at.
+const MOVED_ON: f64 = 1.0;
 
 /// The best model and those close to it.
 pub(crate) struct Found {
@@ -72,7 +82,8 @@ pub(crate) struct Found {
 
 struct Search<'a> {
     problem: &'a mut Problem,
-    guesses: Guesses,
+    /// Made when the first model without a start is tried.
+    guesses: Option<Guesses>,
     limits: Limits,
     /// Criteria and estimates; nothing for a model that is refused.
     tried: BTreeMap<Form, Option<(f64, Estimate)>>,
@@ -114,25 +125,11 @@ impl Search<'_> {
             return tried.as_ref().map_or(f64::INFINITY, |(aicc, _)| *aicc);
         }
         let orders = self.orders(&form);
-        let settings = if is_small(self.problem) {
-            Settings {
-                tolerance: 1e-2,
-                most_steps: 10,
-            }
-        } else {
-            Settings {
-                tolerance: 0.0,
-                most_steps: 0,
-            }
-        };
-        let found = estimate(
-            self.problem,
-            Some(&self.guesses),
-            &orders,
-            form.constant,
-            None,
-            settings,
-        );
+        let settings = is_small(self.problem).then_some(ROUGH);
+        let guesses = self
+            .guesses
+            .get_or_insert_with(|| Guesses::new(self.problem));
+        let found = estimate(self.problem, guesses, &orders, form.constant, settings);
         self.note(form, found)
     }
 
@@ -178,56 +175,66 @@ impl Search<'_> {
         ranked
     }
 
-    /// Estimates the best by exact maximum likelihood and gives the best of them, unless nothing at
-    /// all could be estimated.
-    fn finish(&mut self) -> Option<Found> {
-        let mut polished: Vec<Form> = vec![];
-        // The best may change places while it is made better, or be refused.
-        while let Some((_, form)) = {
-            let ranked = self.ranked();
-            let edge = ranked
-                .first()
-                .map_or(0.0, |(aicc, _)| aicc + FINALIST_EXCESS);
-            let first_is_done = ranked
-                .first()
-                .is_some_and(|(_, form)| polished.contains(form));
-            ranked
-                .into_iter()
-                .take_while(|(aicc, _)| *aicc <= edge)
-                .find(|(_, form)| !polished.contains(form))
-                .filter(|_| polished.len() < FINALISTS || !first_is_done)
-        } {
-            polished.push(form);
-            if let Some(Some((_, found))) = self.tried.remove(&form) {
-                let found = found.polished(self.problem, THOROUGH);
-                self.note(form, Some(found));
-            }
+    /// The best model, and those close to it. The best `finalists` are first estimated by exact
+    /// maximum likelihood, and more as long as one that is not comes first.
+    fn finish(&mut self, finalists: usize, mut estimated: Vec<Form>) -> Option<Found> {
+        let most = estimated.len() + finalists;
+        while let Some(form) = self.next_finalist(most, &estimated) {
+            estimated.push(form);
+            self.improve(form, CAREFUL);
         }
         let ranked = self.ranked();
         let (best, form) = *ranked.first()?;
         let (_, estimate) = self.tried.remove(&form)??;
         let rivals = ranked[1..]
             .iter()
-            .map(|(aicc, form)| Rival {
-                form: *form,
-                excess: aicc - best,
-            })
-            .take_while(|rival| rival.excess < RIVAL_EXCESS)
-            .take(MOST_RIVALS);
+            .take_while(|(aicc, _)| aicc - best < RIVAL_EXCESS)
+            .take(MOST_RIVALS)
+            .filter_map(|(_, form)| {
+                let (_, rival) = self.tried.get(form)?.as_ref()?;
+                Some(Rival {
+                    form: *form,
+                    coefficients: rival.coefficients.clone(),
+                })
+            });
         Some(Found {
-            estimate,
             rivals: rivals.collect(),
+            estimate: estimate.polished(self.problem, THOROUGH),
         })
+    }
+
+    /// Searches on from the coefficients of a model that was tried.
+    fn improve(&mut self, form: Form, settings: Settings) {
+        if let Some(Some((_, found))) = self.tried.remove(&form) {
+            let found = found.polished(self.problem, settings);
+            self.note(form, Some(found));
+        }
+    }
+
+    /// The best model that is not estimated yet, if it still has to be.
+    fn next_finalist(&self, most: usize, estimated: &[Form]) -> Option<Form> {
+        let ranked = self.ranked();
+        let (best, first) = ranked.first()?;
+        if estimated.len() >= most && estimated.contains(first) {
+            return None;
+        }
+        ranked
+            .iter()
+            .take_while(|(aicc, _)| *aicc <= best + FINALIST_EXCESS)
+            .map(|(_, form)| *form)
+            .find(|form| !estimated.contains(form))
     }
 }
 
-/// Whether no root of a model is too close to the unit circle.
+/// Whether no root of a model is too close to the unit circle. Only the moving average of a series
+/// differenced twice may come as close as it likes: it then all but undoes one difference, and
+/// leaves a line in its place.
 fn sound(found: &Estimate) -> bool {
     let parts = found.orders.split(&found.coefficients);
     parts.into_iter().enumerate().all(|(index, part)| {
         let sign = if index % 2 == 0 { 1.0 } else { -1.0 };
         let signed: Vec<f64> = part.iter().map(|value| sign * value).collect();
-        roots_beyond(&signed, NEAREST_ROOT)
+        (index == 1 && found.orders.ordinary[1] == 2) || roots_beyond(&signed, NEAREST_ROOT)
     })
 }
 
@@ -272,10 +279,9 @@ pub(crate) fn search(
     limits: Limits,
     near: Option<(Form, &[f64], &[Rival])>,
 ) -> Option<Found> {
-    let guesses = Guesses::new(problem);
     let mut search = Search {
         problem,
-        guesses,
+        guesses: None,
         limits,
         tried: BTreeMap::new(),
     };
@@ -316,46 +322,49 @@ impl Search<'_> {
         if let Some((_, form)) = best {
             self.walk(form);
         }
-        self.finish()
+        self.finish(FINALISTS, vec![])
     }
 
-    /// Looks around where an earlier search ended.
+    /// Looks around where an earlier search ended: at its rivals with the coefficients they had
+    /// then, which a longer history moves little, and a step closer to the best of the likeliest.
     fn again(&mut self, form: Form, coefficients: &[f64], rivals: &[Rival]) -> Option<Found> {
         let orders = self.orders(&form);
-        let settings = THOROUGH;
-        let found = estimate(
-            self.problem,
-            None,
-            &orders,
-            form.constant,
-            Some(coefficients),
-            settings,
-        );
-        let first = self.note(form, found);
-        if !first.is_finite() {
+        let first = Estimate::resumed(self.problem, &orders, form.constant, coefficients);
+        let before = self.note(form, first);
+        if !before.is_finite() {
             return self.cold();
         }
-        let mut best = (first, form);
         for rival in rivals {
-            if rival.excess <= TRIED_AGAIN && self.allowed(&rival.form) {
-                let aicc = self.criterion(rival.form);
-                if aicc < best.0 {
-                    best = (aicc, rival.form);
-                }
+            if self.allowed(&rival.form) && !self.tried.contains_key(&rival.form) {
+                let found = self.unchanged(rival);
+                self.note(rival.form, found);
             }
         }
-        if best.1 != form {
-            self.walk(best.1);
+        let next = self.ranked().into_iter().find(|(_, other)| *other != form);
+        if let Some((_, rival)) = next {
+            self.improve(rival, ONE_STEP);
         }
-        let mut found = self.finish()?;
-        for rival in rivals {
-            if !self.tried.contains_key(&rival.form) && found.rivals.len() < MOST_RIVALS {
-                found.rivals.push(Rival {
-                    form: rival.form,
-                    excess: (rival.excess - OBLIVION).max(0.0),
-                });
+        let mut estimated = vec![form];
+        for (aicc, rival) in self.ranked() {
+            if rival != form && aicc < before + PROMISING {
+                self.improve(rival, CAREFUL);
+                estimated.push(rival);
             }
         }
-        Some(found)
+        let (lowest, best) = *self.ranked().first()?;
+        if lowest < before - MOVED_ON {
+            self.walk(best);
+        }
+        self.finish(0, estimated)
+    }
+
+    /// A rival with the coefficients it had; nothing if they are not of its orders.
+    fn unchanged(&mut self, rival: &Rival) -> Option<Estimate> {
+        let orders = self.orders(&rival.form);
+        if rival.coefficients.len() != orders.coefficients() {
+            return None;
+        }
+        let coefficients = from_all_partials(&orders, &all_partials(&orders, &rival.coefficients));
+        Estimate::at(self.problem, &orders, rival.form.constant, coefficients)
     }
 }

@@ -5,10 +5,21 @@
 use super::strength::seasonal_strength;
 use crate::moments::mean;
 
-/// The 5 % point of the test for a stationary level (table 1 of the paper).
-const CRITICAL: f64 = 0.463;
-/// From this strength on, a season is differenced away.
-const STRONG: f64 = 0.64;
+/// The 10 %, 5 % and 1 % points of the test for a stationary level (table 1 of the paper).
+const CRITICAL: [f64; 3] = [0.347, 0.463, 0.739];
+/// From this strength on, a season is differenced away; where an earlier fit did so, and where it
+/// did not.
+const STRONG: [f64; 3] = [0.59, 0.64, 0.69];
+
+/// Which of three edges to hold against: the middle one, or where an earlier fit is gone on from,
+/// the one on the other side of what it decided, so that what is close to the edge stays as it is.
+fn edge(edges: [f64; 3], earlier: Option<bool>) -> f64 {
+    match earlier {
+        Some(true) => edges[0],
+        None => edges[1],
+        Some(false) => edges[2],
+    }
+}
 
 /// The statistic of the test that a series is stationary around a level, with Bartlett's weights
 /// on autocovariances up to lag 3 sqrt(n) / 13. Zero for a constant.
@@ -41,12 +52,15 @@ pub(crate) fn kpss(values: &[f64]) -> f64 {
     }
 }
 
-/// How many ordinary differences make a series stationary, at most two.
-pub(crate) fn ordinary_differences(values: &[f64]) -> usize {
+/// How many ordinary differences make a series stationary, at most two; `earlier` is what an
+/// earlier fit took.
+pub(crate) fn ordinary_differences(values: &[f64], earlier: Option<usize>) -> usize {
     let mut values = values.to_vec();
     for differences in 0..2 {
         // Too few to tell, or nothing left to tell of.
-        if values.len() < 4 || kpss(&values) < CRITICAL {
+        if values.len() < 4
+            || kpss(&values) < edge(CRITICAL, earlier.map(|earlier| earlier > differences))
+        {
             return differences;
         }
         values = values.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -54,9 +68,10 @@ pub(crate) fn ordinary_differences(values: &[f64]) -> usize {
     2
 }
 
-/// Whether the season of a series is so strong that it is differenced away.
-pub(crate) fn seasonal_difference(values: &[f64], season: usize) -> bool {
-    values.len() > 2 * season + 1 && seasonal_strength(values, season) > STRONG
+/// Whether the season of a series is so strong that it is differenced away; `earlier` is what an
+/// earlier fit decided.
+pub(crate) fn seasonal_difference(values: &[f64], season: usize, earlier: Option<bool>) -> bool {
+    values.len() > 2 * season + 1 && seasonal_strength(values, season) > edge(STRONG, earlier)
 }
 
 #[cfg(test)]
@@ -90,9 +105,9 @@ mod tests {
     #[test]
     fn noise_walks_and_their_sums_need_zero_one_and_two_differences() {
         let noise = normals(300);
-        assert_eq!(ordinary_differences(&noise), 0);
-        assert_eq!(ordinary_differences(&sums(&noise)), 1);
-        assert_eq!(ordinary_differences(&sums(&sums(&noise))), 2);
+        assert_eq!(ordinary_differences(&noise, None), 0);
+        assert_eq!(ordinary_differences(&sums(&noise), None), 1);
+        assert_eq!(ordinary_differences(&sums(&sums(&noise)), None), 2);
     }
 
     #[test]
@@ -100,8 +115,30 @@ mod tests {
         let noise = normals(120);
         let wave = [3.0, 1.0, -2.0, -2.0];
         let seasonal: Vec<f64> = (0..120).map(|t| wave[t % 4] + 0.5 * noise[t]).collect();
-        assert!(seasonal_difference(&seasonal, 4));
-        assert!(!seasonal_difference(&noise, 4));
-        assert!(!seasonal_difference(&seasonal[..9], 4));
+        assert!(seasonal_difference(&seasonal, 4, None));
+        assert!(!seasonal_difference(&noise, 4, None));
+        assert!(!seasonal_difference(&seasonal[..9], 4, None));
+    }
+
+    #[test]
+    fn what_is_close_to_the_edge_stays_as_it_was() {
+        // A walk below noise, so that the statistic is near its 5 % point.
+        let (noise, walk) = (normals(300), sums(&normals(400)[100..]));
+        let blend = |share: f64| -> Vec<f64> {
+            noise
+                .iter()
+                .zip(&walk)
+                .map(|(noise, walk)| noise + share * walk)
+                .collect()
+        };
+        let share = (0..400)
+            .map(|k| 0.0025 * f64::from(k))
+            .find(|share| (0.4..0.5).contains(&kpss(&blend(*share))))
+            .unwrap();
+        let values = blend(share);
+        assert_eq!(ordinary_differences(&values, Some(0)), 0);
+        assert_eq!(ordinary_differences(&values, Some(1)), 1);
+        assert_eq!(ordinary_differences(&walk, Some(0)), 1);
+        assert_eq!(ordinary_differences(&noise, Some(1)), 0);
     }
 }
