@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     Fitted, Forecaster, Parameter, Params,
+    calibration::{self, Calibration, Experience, Observed},
     date::{self, Day},
     errors::{FitError, StateError},
     fitted::{finite, split},
@@ -142,6 +143,9 @@ struct Dated<B> {
     /// What the model was fitted under; absent if it was the values themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     transform: Option<Transform>,
+    /// How paths are stretched; absent if they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    calibration: Option<Calibration>,
     fitted: B,
 }
 
@@ -155,10 +159,12 @@ impl<F: Family> Forecaster for F {
     }
 
     fn parameters(&self) -> Vec<Parameter> {
-        [F::PARAMETERS, &transform::PARAMETERS].concat()
+        let universal = [&transform::PARAMETERS[..], &[calibration::PARAMETER]].concat();
+        [F::PARAMETERS, &universal].concat()
     }
 
     fn minimum_observations(&self, params: &Params) -> Result<usize, FitError> {
+        calibration::Wanted::read(params)?;
         Ok(Wanted::read(params)?.minimum(F::minimum(params)?))
     }
 
@@ -209,6 +215,7 @@ impl<F: Family> Forecaster for F {
         let mut dated = Dated {
             newest_date: whole.newest_date,
             transform,
+            calibration: None,
             fitted: learned.body,
         };
         let mut predictions = vec![];
@@ -261,7 +268,18 @@ impl<F: Family> Running for Resumed<F> {
         if *first <= self.0.newest_date {
             return Err(FitError::Unordered { date: *first }.into());
         }
-        advance::<F>(&mut self.0, recent, predicted)?;
+        let mut calibration = self.0.calibration.take();
+        let mut values = recent.values.iter();
+        advance::<F>(&mut self.0, recent, &mut |prediction| {
+            predicted(prediction);
+            if let (Some(calibration), Some(value)) = (&mut calibration, values.next()) {
+                calibration.observe(Observed {
+                    predicted: prediction,
+                    value: *value,
+                });
+            }
+        })?;
+        self.0.calibration = calibration;
         self.0.newest_date = *last;
         Ok(())
     }
@@ -271,10 +289,12 @@ impl<F: Family> Running for Resumed<F> {
     }
 
     fn outlook(self: Box<Self>, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError> {
-        let inner = F::expect(self.0.fitted, ahead)?;
-        Ok(match self.0.transform {
+        let mut dated = self.0;
+        let calibration = dated.calibration.take();
+        let inner = expect::<F>(dated, ahead)?;
+        Ok(match calibration {
             None => inner,
-            Some(transform) => Box::new(Transformed { inner, transform }),
+            Some(calibration) => Box::new(calibration.apply(inner, ahead.steps)),
         })
     }
 }
@@ -294,16 +314,103 @@ fn fit<F: Family>(
     if let Some(loss) = loss {
         finite("loss", loss)?;
     }
-    let state = Dated {
+    let mut state = Dated {
         newest_date,
         transform,
+        calibration: None,
         fitted: learned.body,
     };
+    state.calibration = calibrate(family, history, params, &state, &learned.predictions);
     Ok(Fitted {
         state: State::encode(F::NAME, F::FORMAT, &state),
         loss,
         predictions: learned.predictions,
         aicc: learned.aicc,
+    })
+}
+
+/// How the paths of a model are to be stretched, from the errors that a model of the same form made
+/// on the newer part of the history; `None` if that is not asked for, or the older part alone cannot
+/// be fitted.
+fn calibrate<F: Family>(
+    family: &F,
+    history: Series<'_>,
+    params: &Params,
+    whole: &Dated<F::Body>,
+    predictions: &[f64],
+) -> Option<Calibration> {
+    let wanted = calibration::Wanted::read(params).ok()??;
+    let needed = family.minimum_observations(params).ok()?;
+    let length = history.len();
+    let window = calibration::window(length, needed)?;
+    let before = history.part(0..length - window);
+    let start = Start::Keep(&whole.fitted);
+    let (transform, learned) =
+        learn::<F>(before.series(), params, start, whole.transform.as_ref()).ok()?;
+    let mut part = Dated {
+        newest_date: whole.newest_date,
+        transform,
+        calibration: None,
+        fitted: learned.body,
+    };
+    let all = observed(history.values, predictions);
+    let observed = observed(&before.values, &learned.predictions);
+    let mut experience = Experience::new(wanted, &all, &observed, window);
+    for origin in length - window..length {
+        let steps = experience.steps().min(length - origin);
+        if steps > 0 {
+            let coming = history.part(origin..origin + steps);
+            let ahead = Ahead {
+                steps,
+                dates: &coming.dates,
+                regressors: &coming.regressors,
+            };
+            // Without the covariates of a coming step there is nothing to compare.
+            if let Ok(outlook) = expect::<F>(part.clone(), ahead) {
+                experience.compare(outlook.as_ref(), &coming.values);
+            }
+        }
+        let value = history.values[origin];
+        let passed = history.part(origin..origin + 1);
+        advance::<F>(&mut part, passed.series(), &mut |predicted| {
+            experience.observe(Observed { predicted, value });
+        })
+        .ok()?;
+    }
+    // Covariates do not change what is compared here, how far paths lie apart.
+    let dates: Vec<Day> = (1..=Experience::STEPS as Day)
+        .map(|step| history.dates[length - 1].saturating_add(step))
+        .collect();
+    let after = Ahead {
+        steps: Experience::STEPS,
+        dates: &dates,
+        regressors: &vec![vec![0.0; Experience::STEPS]; history.regressors.len()],
+    };
+    let (whole, part) = (expect::<F>(whole.clone(), after), expect::<F>(part, after));
+    experience.measure(whole.ok()?.as_ref(), part.ok()?.as_ref());
+    Some(experience.calibration())
+}
+
+/// What was predicted and what came.
+fn observed(values: &[f64], predictions: &[f64]) -> Vec<Observed> {
+    let pairs = values.iter().zip(predictions);
+    pairs
+        .map(|(value, predicted)| Observed {
+            predicted: *predicted,
+            value: *value,
+        })
+        .collect()
+}
+
+/// What a model expects, in the unit of its history.
+fn expect<F: Family>(
+    dated: Dated<F::Body>,
+    ahead: Ahead<'_>,
+) -> Result<Box<dyn Outlook>, StateError> {
+    let inner = F::expect(dated.fitted, ahead)?;
+    Ok(match dated.transform {
+        None => inner,
+        Some(transform) => Box::new(Transformed { inner, transform }),
     })
 }
 
@@ -382,6 +489,9 @@ fn decode<F: Family>(state: &State) -> Result<Dated<F::Body>, StateError> {
     F::check(&dated.fitted)?;
     if let Some(transform) = &dated.transform {
         transform.check()?;
+    }
+    if let Some(calibration) = &dated.calibration {
+        calibration.check()?;
     }
     Ok(dated)
 }

@@ -21,6 +21,7 @@ pub mod suggestion;
 
 mod arima;
 mod auto_arima;
+mod calibration;
 mod ces;
 mod combination;
 mod decomposable;
@@ -215,7 +216,7 @@ pub fn catalog() -> &'static [Entry] {
         Entry {
             key: "naive_garch",
             family: &garch::Garch,
-            params: r#"{"mean":"zero"}"#,
+            params: r#"{"mean":"zero","errors":"student_t"}"#,
             summary: "the last value, with steps whose variance follows GARCH(1,1)",
         },
         Entry {

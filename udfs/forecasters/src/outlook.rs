@@ -16,6 +16,11 @@ pub trait Outlook: Send {
     /// shorter path is the beginning of a longer one.
     fn draw(&self, rng: &mut Rng, path: &mut [f64]);
 
+    /// The standard deviation of paths at each step, where there is a formula for it.
+    fn deviations(&self) -> Option<Vec<f64>> {
+        None
+    }
+
     /// Draws paths 1 … `count`, each from its own stream, the same numbers as [`Outlook::draw`].
     fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {
         Paths::draw(steps, count, streams, |rng, path| self.draw(rng, path))
@@ -55,6 +60,16 @@ impl Outlook for Linear {
             }
             *value = sum;
         }
+    }
+
+    fn deviations(&self) -> Option<Vec<f64>> {
+        let deviation = self.noise.deviation();
+        let mut squares = 0.0;
+        let deviations = self.weights.iter().map(|weight| {
+            squares += weight * weight;
+            deviation * squares.sqrt()
+        });
+        Some(deviations.collect())
     }
 
     fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {

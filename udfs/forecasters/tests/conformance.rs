@@ -740,9 +740,99 @@ fn parameters_have_names_of_their_own() {
                 parameter.name
             );
         }
-        let universal = ["transform", "lambda"];
+        let universal = ["transform", "lambda", "calibrate"];
         for name in universal {
             assert!(parameters.iter().any(|parameter| parameter.name == name));
+        }
+    }
+}
+
+/// Ways to stretch paths.
+const CALIBRATIONS: [&str; 3] = [
+    r#"{"calibrate":"conformal"}"#,
+    r#"{"calibrate":"volatility"}"#,
+    r#"{"calibrate":"volatility","transform":"log"}"#,
+];
+
+#[test]
+fn every_model_keeps_its_promises_when_it_is_calibrated() {
+    let sample = Sample::walk(300, 1.0);
+    let (history, first, second) = (
+        sample.part(0..260),
+        sample.part(260..267),
+        sample.part(267..300),
+    );
+    let recent = sample.part(260..300);
+    for entry in catalog() {
+        for calibration in CALIBRATIONS {
+            let (family, key) = (entry.family, format!("{} {calibration}", entry.key));
+            let params = params_under(entry, calibration);
+            let state = family.fit(history.series(), &params, None).unwrap().state;
+            assert!(state.as_str().contains("\"calibration\""), "{key}");
+            let read = State::from_text(state.as_str().to_owned()).unwrap();
+            let written = family.condition(&read, NOTHING).unwrap();
+            assert_eq!(written.as_str(), state.as_str(), "{key}");
+            let once = family.condition(&state, recent.series()).unwrap();
+            let halfway = family.condition(&state, first.series()).unwrap();
+            let twice = family.condition(&halfway, second.series()).unwrap();
+            assert_eq!(once.as_str(), twice.as_str(), "{key}");
+
+            let many = simulate(family, &once, STEPS, 50);
+            let few = simulate(family, &once, STEPS - 13, 7);
+            for step in 0..few.steps {
+                assert_eq!(few.step(step), &many.step(step)[..7], "{key}");
+            }
+            assert_finite(&many, &key);
+            assert!(simulate(family, &once, 0, 5).values.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_constant_series_forecasts_itself_when_it_is_calibrated() {
+    for value in [4.2, 1e12, 1e-12] {
+        let sample = Sample::constant(200, value);
+        for entry in catalog() {
+            for calibration in &CALIBRATIONS[..2] {
+                let params = params_under(entry, calibration);
+                let fitted = entry.family.fit(sample.series(), &params, None).unwrap();
+                let paths = simulate(entry.family, &fitted.state, STEPS, 10);
+                assert!(
+                    paths.values.iter().all(|drawn| *drawn == value),
+                    "{} {calibration} {value}",
+                    entry.key
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn damaged_calibrations_are_refused_without_a_panic() {
+    let sample = Sample::walk(200, 1.0);
+    let mut rng = streams("damaged calibrations").path(1);
+    for calibration in CALIBRATIONS {
+        let entry = &catalog()[0];
+        let params = params_under(entry, calibration);
+        let state = entry.family.fit(sample.series(), &params, None);
+        let state = state.unwrap().state;
+        let text = state.as_str();
+        let from = text.find("\"calibration\"").unwrap();
+        let to = text.find("\"fitted\"").unwrap();
+        for _ in 0..3_000 {
+            let mut bytes = text.as_bytes().to_vec();
+            let place = from + random_index(&mut rng, to - from);
+            bytes[place] = b"0123456789-.e,[]{}\"x"[random_index(&mut rng, 20)];
+            let Ok(state) = State::from_text(String::from_utf8(bytes).unwrap()) else {
+                continue;
+            };
+            let ahead = Ahead {
+                steps: 20,
+                dates: &[],
+                regressors: &[],
+            };
+            let _ = entry.family.simulate(&state, ahead, 2, &streams("paths"));
+            let _ = entry.family.condition(&state, NOTHING);
         }
     }
 }

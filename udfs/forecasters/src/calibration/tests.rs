@@ -1,0 +1,226 @@
+use super::*;
+use crate::{
+    Ahead, Forecaster, Series, State,
+    naive::Naive,
+    noise::{Noise, student_t},
+    outlook::Linear,
+};
+
+fn rng(name: &str) -> Rng {
+    let mut key = Digest::new();
+    key.add_str(name);
+    Streams::new(&key).path(1)
+}
+
+fn params(text: &str) -> Params {
+    Params::parse(text).unwrap()
+}
+
+fn dates(length: usize) -> Vec<i32> {
+    (0..length as i32).collect()
+}
+
+fn part<'a>(dates: &'a [i32], values: &'a [f64], range: std::ops::Range<usize>) -> Series<'a> {
+    Series {
+        dates: &dates[range.clone()],
+        values: &values[range],
+        regressors: &[],
+    }
+}
+
+fn simulate(state: &State, steps: usize, paths: usize, seed: u64) -> Paths {
+    let ahead = Ahead {
+        steps,
+        dates: &[],
+        regressors: &[],
+    };
+    let mut key = Digest::new();
+    key.add_u64(seed);
+    Naive
+        .simulate(state, ahead, paths, &Streams::new(&key))
+        .unwrap()
+}
+
+/// Whether each value from `first` on lay within the middle 80 % of the paths of the naive model,
+/// fitted before and conditioned along the way, so many steps before.
+fn inside(values: &[f64], first: usize, ahead: usize, text: &str) -> Vec<bool> {
+    let dates = dates(values.len());
+    let history = part(&dates, values, 0..first);
+    let mut state = Naive.fit(history, &params(text), None).unwrap().state;
+    (first..values.len() - ahead)
+        .map(|origin| {
+            let paths = simulate(&state, ahead, 400, origin as u64);
+            let mut drawn = paths.step(ahead - 1).to_vec();
+            drawn.sort_unstable_by(f64::total_cmp);
+            let actual = values[origin + ahead - 1];
+            let recent = part(&dates, values, origin..origin + 1);
+            state = Naive.condition(&state, recent).unwrap();
+            (drawn[40]..=drawn[359]).contains(&actual)
+        })
+        .collect()
+}
+
+fn share(inside: &[bool]) -> f64 {
+    inside.iter().filter(|inside| **inside).count() as f64 / inside.len() as f64
+}
+
+/// Prices that are quiet for 150 steps, then wild for 150, and so on.
+fn spells(length: usize) -> Vec<f64> {
+    let mut rng = rng("spells");
+    let mut price = 100.0;
+    (0..length)
+        .map(|step| {
+            let deviation = if step / 150 % 2 == 0 { 0.005 } else { 0.02 };
+            price *= exp(deviation * rng.normal());
+            price
+        })
+        .collect()
+}
+
+const VOLATILITY: &str = r#"{"calibrate":"volatility"}"#;
+const CONFORMAL: &str = r#"{"calibrate":"conformal"}"#;
+
+#[test]
+fn widths_follow_spells_where_they_are_asked_to() {
+    let values = spells(3_600);
+    let share_in = |inside: &[bool], wild: bool| {
+        let of_kind = inside.iter().enumerate();
+        let of_kind = of_kind.filter(|(step, _)| (step / 150 % 2 == 1) == wild);
+        share(&of_kind.map(|(_, inside)| *inside).collect::<Vec<_>>())
+    };
+    let constant = inside(&values, 2_400, 1, "{}");
+    let adaptive = inside(&values, 2_400, 1, VOLATILITY);
+    for wild in [false, true] {
+        // What remains comes from the first steps of each spell.
+        let off = |inside| (share_in(inside, wild) - 0.8).abs();
+        assert!(off(&constant) > 0.15, "{wild}: {}", off(&constant));
+        assert!(off(&adaptive) < 0.13, "{wild}: {}", off(&adaptive));
+    }
+    assert!((share(&adaptive) - 0.8).abs() < 0.03);
+    for ahead in [5, 12] {
+        let share = share(&inside(&values, 2_400, ahead, VOLATILITY));
+        assert!((share - 0.8).abs() < 0.06, "{ahead} ahead: {share}");
+    }
+}
+
+#[test]
+fn shapes_and_growths_that_are_wrong_are_put_right() {
+    // Heavy tails around a level that returns: Gaussian steps are too wide in the middle, and the
+    // distance does not grow as that of a walk does.
+    let mut rng = rng("heavy");
+    let mut level = 0.0;
+    let values: Vec<f64> = (0..4_000)
+        .map(|_| {
+            level = 0.7 * level + student_t(&mut rng, 3.0);
+            level
+        })
+        .collect();
+    for (ahead, least_off, tolerance) in [(1, 0.04, 0.03), (10, 0.1, 0.07)] {
+        let as_given = share(&inside(&values, 2_500, ahead, "{}"));
+        assert!(as_given - 0.8 > least_off, "{ahead}: {as_given}");
+        let calibrated = share(&inside(&values, 2_500, ahead, CONFORMAL));
+        assert!(
+            (calibrated - 0.8).abs() < tolerance,
+            "{ahead}: {calibrated}"
+        );
+    }
+}
+
+#[test]
+fn a_history_that_is_too_short_leaves_paths_as_they_are() {
+    let values = spells(79);
+    let dates = dates(79);
+    let state = |text: &str| {
+        let history = part(&dates, &values, 0..79);
+        Naive.fit(history, &params(text), None).unwrap().state
+    };
+    for calibrate in [CONFORMAL, VOLATILITY] {
+        assert_eq!(state(calibrate), state("{}"));
+    }
+    assert_eq!(window(80, 2), Some(40));
+    assert_eq!(window(80, 41), None);
+    assert_eq!(window(1_000_000, 2), Some(MOST_OBSERVATIONS));
+}
+
+#[test]
+fn newer_observations_change_the_width_at_once() {
+    let mut values = spells(1_000);
+    let last = values[999];
+    values.extend((1..=10).map(|step| if step % 2 == 0 { last } else { 1.1 * last }));
+    let dates = dates(values.len());
+    let fit = |text| {
+        let history = part(&dates, &values, 0..1_000);
+        Naive.fit(history, &params(text), None).unwrap().state
+    };
+    let width = |state: &State| crate::moments::deviation(simulate(state, 1, 4_000, 1).step(0));
+    for (text, least, most) in [("{}", 0.99, 1.01), (VOLATILITY, 1.5, 10.0)] {
+        let state = fit(text);
+        let recent = part(&dates, &values, 1_000..1_010);
+        let later = Naive.condition(&state, recent).unwrap();
+        let ratio = width(&later) / width(&state);
+        assert!((least..most).contains(&ratio), "{text}: {ratio}");
+    }
+}
+
+/// Knots at 10 and 20, which go to 10 and 15.
+fn stretch() -> Stretch {
+    Stretch {
+        from: vec![10.0, 20.0],
+        to: vec![10.0, 15.0],
+        slopes: vec![1.0, 0.5, 0.75],
+    }
+}
+
+#[test]
+fn distances_go_along_straight_lines_between_knots() {
+    let found = [0.0, 4.0, 10.0, 16.0, 20.0, 40.0].map(|at| stretch().distance(at));
+    assert_eq!(found, [0.0, 4.0, 10.0, 13.0, 15.0, 30.0]);
+    assert_eq!(stretch().value(100.0, 116.0), 113.0);
+    assert_eq!(stretch().value(100.0, 84.0), 87.0);
+    assert_eq!(stretch().value(-3.0, -3.0), -3.0);
+}
+
+#[test]
+fn what_was_positive_stays_so_in_its_order() {
+    let wide = Stretch {
+        from: vec![],
+        to: vec![],
+        slopes: vec![3.0],
+    };
+    let found: Vec<f64> = (1..=100)
+        .map(|value| wide.value(100.0, f64::from(value)))
+        .collect();
+    assert!(found[0] > 0.0 && found.is_sorted());
+    assert_eq!(wide.value(100.0, 90.0), 70.0);
+    // A model that draws negative values itself may do so.
+    assert_eq!(wide.value(10.0, -10.0), -50.0);
+}
+
+#[test]
+fn paths_drawn_together_are_those_drawn_alone_and_longer_ones_go_on() {
+    let calibration = Calibration {
+        volatility: None,
+        curves: vec![
+            serde_json::from_str(r#"{"expected":[0.5,2.0],"found":[0.4,2.5]}"#).unwrap(),
+            serde_json::from_str(r#"{"expected":[0.5],"found":[0.7]}"#).unwrap(),
+        ],
+    };
+    calibration.check().unwrap();
+    let calibrated = |steps: usize| {
+        let inner = Linear {
+            mean: vec![5.0; steps],
+            weights: vec![1.0; steps],
+            noise: Noise::gaussian(2.0),
+        };
+        calibration.apply(Box::new(inner), steps)
+    };
+    let streams = Streams::new(&Digest::new());
+    let together = calibrated(9).simulate(9, 13, &streams);
+    for path in 0..13 {
+        let mut alone = [0.0; 4];
+        calibrated(4).draw(&mut streams.path(path as u64 + 1), &mut alone);
+        for (step, value) in alone.iter().enumerate() {
+            assert_eq!(*value, together.step(step)[path]);
+        }
+    }
+}
