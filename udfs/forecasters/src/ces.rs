@@ -45,6 +45,7 @@ use crate::{
     noise::{self, Noise},
     outlook::{Linear, Outlook},
     series::{Ahead, Series},
+    sizes::{largest, power_of_two},
     state::corrupt,
 };
 
@@ -266,7 +267,7 @@ impl Family for Ces {
         let request = Request::read(params)?;
         let observations = history.len();
         // Divided by a power of two, so that squares neither overflow nor vanish.
-        let unit = unit(history.values);
+        let unit = power_of_two(largest(history.values));
         let values: Vec<f64> = history.values.iter().map(|value| value / unit).collect();
         let task = Task {
             values: &values,
@@ -441,17 +442,6 @@ fn unestimated(task: &Task<'_>) -> Estimate {
         sum_of_squares: task.sum_of_squares(&model),
         passes: 1,
     }
-}
-
-/// The power of two by which values are divided to lie between -2 and 2.
-fn unit(values: &[f64]) -> f64 {
-    let largest = values
-        .iter()
-        .fold(0.0f64, |most, value| most.max(value.abs()));
-    if largest < f64::MIN_POSITIVE {
-        return 1.0;
-    }
-    f64::from_bits(largest.to_bits() & 0x7ff0_0000_0000_0000)
 }
 
 #[cfg(test)]

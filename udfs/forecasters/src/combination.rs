@@ -32,7 +32,7 @@ use crate::{
     errors::{FitError, StateError},
     family::{Family, Learned, Start},
     members::{Earlier, Held, Legacy, Member},
-    moments::mean,
+    moments::{mean, median},
     noise,
     outlook::Outlook,
     rng::Rng,
@@ -269,17 +269,6 @@ impl Family for Combination {
             members,
             point,
         }))
-    }
-}
-
-/// The median of some numbers, which it sorts; NaN if there are none.
-fn median(numbers: &mut [f64]) -> f64 {
-    numbers.sort_unstable_by(f64::total_cmp);
-    let half = numbers.len() / 2;
-    match numbers.len() {
-        0 => f64::NAN,
-        count if count % 2 == 1 => numbers[half],
-        _ => mean(&numbers[half - 1..=half]),
     }
 }
 

@@ -52,6 +52,7 @@ use crate::{
     noise::Noise,
     outlook::Outlook,
     series::{Ahead, Series},
+    sizes::dot,
     state::corrupt,
 };
 
@@ -177,7 +178,7 @@ impl Body {
 
     /// What the columns of a date come to.
     fn effect(&self, columns: &[f64]) -> f64 {
-        lasso::dot(columns, &self.effects)
+        dot(columns, &self.effects)
     }
 
     /// A value in units.

@@ -47,6 +47,7 @@ use crate::{
     noise::{self, Noise},
     outlook::{Linear, Outlook},
     series::{Ahead, Series},
+    sizes::{largest, power_of_two},
     state::corrupt,
 };
 use choice::Choice;
@@ -154,7 +155,7 @@ impl Family for Ets {
         if values.iter().all(|value| *value == values[0]) {
             return Ok(constant(values, forms[0], choice.season_length));
         }
-        let scale = scale(values);
+        let scale = power_of_two(largest(values));
         let scaled: Vec<f64> = values.iter().map(|value| value / scale).collect();
         let known = near
             .filter(|body| body.season.is_empty() || body.season.len() == choice.season_length)
@@ -325,21 +326,6 @@ fn known(body: &Body, scale: f64) -> Model {
             },
         },
     }
-}
-
-/// The power of two just above the largest value.
-fn scale(values: &[f64]) -> f64 {
-    let largest = values
-        .iter()
-        .fold(0.0, |most: f64, value| most.max(value.abs()));
-    let mut scale = 1.0;
-    while scale <= largest && scale < 1e300 {
-        scale *= 2.0;
-    }
-    while scale > 2.0 * largest && scale > 1e-300 {
-        scale *= 0.5;
-    }
-    scale
 }
 
 /// What a history of equal values teaches: all of them are predicted.

@@ -47,6 +47,7 @@ mod seasonal;
 mod seasonal_autoregression;
 mod seasonal_naive;
 mod seasons;
+mod sizes;
 mod stl;
 mod theta;
 mod transform;

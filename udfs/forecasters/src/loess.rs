@@ -12,6 +12,7 @@
 //! in between, the curve is a straight line.
 
 use crate::moments::mean;
+use crate::sizes::dot;
 
 /// A smoother of series of one length.
 pub(crate) struct Loess {
@@ -209,13 +210,6 @@ fn tricube(distance: f64, reach: f64) -> f64 {
     }
     let rest = 1.0 - share * share * share;
     rest * rest * rest
-}
-
-fn dot(left: &[f64], right: &[f64]) -> f64 {
-    left.iter()
-        .zip(right)
-        .map(|(left, right)| left * right)
-        .sum()
 }
 
 #[cfg(test)]

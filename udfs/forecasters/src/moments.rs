@@ -22,6 +22,21 @@ pub(crate) fn deviation(values: &[f64]) -> f64 {
     (squares / (values.len() - 1) as f64).sqrt()
 }
 
+/// The median of some values, which it reorders: of an even number the middle of the two. NaN if
+/// there are none.
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    let (half, count) = (values.len() / 2, values.len());
+    if count == 0 {
+        return f64::NAN;
+    }
+    let (below, middle, _) = values.select_nth_unstable_by(half, f64::total_cmp);
+    if count % 2 == 1 {
+        return *middle;
+    }
+    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    lower.midpoint(*middle)
+}
+
 /// The root of the mean square, or `None` if there are no values.
 pub(crate) fn root_mean_square(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let (mut count, mut squares) = (0u32, 0.0);
@@ -49,6 +64,11 @@ mod tests {
     fn small_cases_worked_by_hand() {
         assert_eq!(mean(&[1.0, 2.0, 6.0]), 3.0);
         assert_eq!(deviation(&[1.0, 2.0, 6.0]), 7f64.sqrt());
+        assert_eq!(median(&mut [3.0]), 3.0);
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&mut [4.0, 1.0, 3.0, 2.0]), 2.5);
+        assert_eq!(median(&mut [f64::MAX, f64::MAX]), f64::MAX);
+        assert!(median(&mut []).is_nan());
         assert_eq!(root_mean_square([3.0, -4.0]), Some(12.5f64.sqrt()));
         assert_eq!(root_mean_square([]), None);
         assert_eq!(root_sum_of_squares([3.0, -4.0]), 5.0);

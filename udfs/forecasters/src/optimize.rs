@@ -3,6 +3,8 @@
 //! All take the loss as a closure, count its calls, and treat a loss that is not finite as worse
 //! than any other, so that a loss can refuse a point by returning NaN or infinity.
 
+use crate::sizes::dot;
+
 /// Where a search ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Minimum {
@@ -166,13 +168,6 @@ fn identity(size: usize) -> Vec<f64> {
         .step_by(size + 1)
         .for_each(|entry| *entry = 1.0);
     matrix
-}
-
-fn dot(left: &[f64], right: &[f64]) -> f64 {
-    left.iter()
-        .zip(right)
-        .map(|(left, right)| left * right)
-        .sum()
 }
 
 /// The inverse matrix after a step `moved` that turned the gradient by `turned`.

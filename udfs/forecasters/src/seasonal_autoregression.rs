@@ -37,6 +37,7 @@ use crate::{
     outlook::{Linear, Outlook},
     seasons::{self, SEASON_LENGTH, SEASON_LENGTHS},
     series::{Ahead, Series},
+    sizes::{largest, power_of_two},
     state::corrupt,
     window::Window,
 };
@@ -129,7 +130,7 @@ impl Family for SeasonalAutoregression {
             let before = values[difference..].iter().zip(&values);
             before.map(|(value, before)| value - before).collect()
         };
-        let scale = power_of_two_above(&modelled);
+        let scale = power_of_two(largest(&modelled));
         let scaled: Vec<f64> = modelled.iter().map(|value| value / scale).collect();
         let weights = if solvable(scaled.len(), &lags) {
             bounded(&lags, least_squares(&scaled, &lags))
@@ -453,18 +454,6 @@ fn extend(values: &mut Vec<f64>, lags: &[usize], weights: &[f64], steps: usize) 
             .map(|(lag, weight)| weight * values[values.len() - lag]);
         values.push(terms.sum());
     }
-}
-
-/// The power of two above the largest size; 1 where all are zero.
-fn power_of_two_above(values: &[f64]) -> f64 {
-    let largest = values
-        .iter()
-        .fold(0.0, |most: f64, value| most.max(value.abs()));
-    if largest == 0.0 {
-        return 1.0;
-    }
-    let exponent = (largest.to_bits() >> 52) as i64 - 1022;
-    f64::from_bits((exponent.clamp(-1000, 1000) + 1023) as u64 * (1 << 52))
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ use crate::{
     outlook::Outlook,
     seasonal::{Kind, Season},
     series::{Ahead, Series},
+    sizes::{largest, power_of_two},
 };
 
 mod model;
@@ -308,7 +309,7 @@ impl Family for Theta {
                 *value = season.kind.remove(*value, season.ahead(step));
             }
         }
-        let scale = power_of_two_near(&values);
+        let scale = power_of_two(largest(&values));
         let origin = values[0] / scale;
         let scaled: Vec<f64> = values.iter().map(|value| value / scale - origin).collect();
         let criterion =
@@ -416,18 +417,6 @@ fn unscaled(model: Model, origin: f64, scale: f64) -> Model {
         },
         ..model
     }
-}
-
-/// The largest power of two that no value's size is below; at most twice too small, never zero.
-fn power_of_two_near(values: &[f64]) -> f64 {
-    const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
-    let most = values
-        .iter()
-        .fold(0.0_f64, |most, value| most.max(value.abs()));
-    if most == 0.0 {
-        return 1.0;
-    }
-    f64::from_bits(most.to_bits() & EXPONENT).max(f64::MIN_POSITIVE)
 }
 
 #[cfg(test)]

@@ -8,11 +8,12 @@
 
 use super::{
     filter::recurse,
-    levenberg_marquardt::{Settings, SumOfSquares, cholesky_solve, dot, minimise},
+    levenberg_marquardt::{Settings, SumOfSquares, cholesky_solve, minimise},
     likelihood::Problem,
     orders::{Orders, admissible, partials},
 };
 use crate::math::ln;
+use crate::sizes::dot;
 
 /// How far from the unit circle, at least, the roots of a first guess are.
 const RADIUS: f64 = 1.02;

@@ -14,6 +14,7 @@ use crate::{
     fitted::finite,
     noise::{self, Noise},
     series::Series,
+    sizes::{largest, power_of_two},
 };
 
 /// The search for the largest likelihood of a model that is kept.
@@ -41,12 +42,7 @@ pub(crate) struct Scaled {
 
 impl Scaled {
     pub(crate) fn new(values: &[f64]) -> Scaled {
-        let largest = values
-            .iter()
-            .fold(0.0f64, |most, value| most.max(value.abs()));
-        // The exponent bits alone: the power of two at or below it.
-        let power = f64::from_bits(largest.to_bits() & 0x7ff0_0000_0000_0000);
-        let unit = if power > 0.0 { power } else { 1.0 };
+        let unit = power_of_two(largest(values));
         // One by the smallest numbers is beyond a double, so it is done by division.
         Scaled {
             values: values.iter().map(|value| value / unit).collect(),

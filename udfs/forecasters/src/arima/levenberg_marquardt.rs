@@ -4,6 +4,8 @@
 //! steps taken, by the structured secant update of Dennis, Gay and Welsch (1981; Nocedal and
 //! Wright, end of section 10.3).
 
+use crate::sizes::dot;
+
 /// How a search ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
@@ -236,24 +238,6 @@ fn learn(learned: &mut [f64], step: &[f64], unmodelled: &[f64], whole: &[f64]) {
                 / curvature;
         }
     }
-}
-
-pub(crate) fn dot(left: &[f64], right: &[f64]) -> f64 {
-    // Four sums side by side, in a fixed order.
-    let mut sums = [0.0; 4];
-    let (mut lefts, mut rights) = (left.chunks_exact(4), right.chunks_exact(4));
-    for (left, right) in (&mut lefts).zip(&mut rights) {
-        for lane in 0..4 {
-            sums[lane] += left[lane] * right[lane];
-        }
-    }
-    let rest: f64 = lefts
-        .remainder()
-        .iter()
-        .zip(rights.remainder())
-        .map(|(left, right)| left * right)
-        .sum();
-    (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest
 }
 
 /// Solves a symmetric positive definite system whose lower triangle is given, in place; false if it

@@ -9,13 +9,14 @@
 use super::{
     design::Design,
     filter::{self, Whitened},
-    levenberg_marquardt::{Settings, SumOfSquares, dot, minimise},
+    levenberg_marquardt::{Settings, SumOfSquares, minimise},
     orders::{Lags, MOST_PARTIAL, Orders, all_partials, difference, from_all_partials},
 };
 use crate::{
     errors::FitError,
     fitted::finite,
     math::{exp, ln},
+    sizes::dot,
 };
 
 /// A history made ready for models with certain differences.

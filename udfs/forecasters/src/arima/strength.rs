@@ -4,6 +4,7 @@
 use crate::{
     loess::{Degree, Span},
     moments::mean,
+    sizes::largest,
     stl::{Components, Settings, decompose},
 };
 
@@ -41,10 +42,7 @@ pub(crate) fn seasonal_strength(values: &[f64], season: usize) -> f64 {
         .map(|(v, season)| v - season)
         .collect();
     // What rounding leaves of a constant is neither season nor remainder.
-    let largest = values
-        .iter()
-        .fold(0.0_f64, |most, value| most.max(value.abs()));
-    let rounding = 1e-12 * largest;
+    let rounding = 1e-12 * largest(values);
     let varied = variance(&both);
     if varied > rounding * rounding {
         (1.0 - variance(&remainder) / varied).max(0.0)

@@ -9,6 +9,7 @@ use super::{
     recursion::{Form, Model, States, Weights},
     region::Region,
 };
+use crate::sizes::dot;
 
 /// A model with the weights estimated.
 #[derive(Clone, Debug)]
@@ -257,13 +258,6 @@ impl<const K: usize> Curvature<K> {
         }
         step.iter().all(|step| step.is_finite()).then_some(step)
     }
-}
-
-fn dot(left: &[f64], right: &[f64]) -> f64 {
-    left.iter()
-        .zip(right)
-        .map(|(left, right)| left * right)
-        .sum()
 }
 
 /// Where a search may begin: real parts, and imaginary parts as shares of the way to their bounds.

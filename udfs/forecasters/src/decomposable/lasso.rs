@@ -9,6 +9,7 @@
 //! Karush, Kuhn and Tucker hold. The loss falls with every step, so no guess comes twice.
 
 use super::matrix::{Cholesky, Matrix};
+use crate::sizes::dot;
 
 /// More steps than any problem has needed by far.
 const MOST_STEPS: usize = 10_000;
@@ -176,23 +177,6 @@ fn improve(
 
 fn sign(value: f64) -> f64 {
     if value == 0.0 { 0.0 } else { value.signum() }
-}
-
-pub(crate) fn dot(left: &[f64], right: &[f64]) -> f64 {
-    let mut sums = [0.0; 4];
-    let (left_chunks, right_chunks) = (left.chunks_exact(4), right.chunks_exact(4));
-    let rest: f64 = left_chunks
-        .remainder()
-        .iter()
-        .zip(right_chunks.remainder())
-        .map(|(left, right)| left * right)
-        .sum();
-    for (left, right) in left_chunks.zip(right_chunks) {
-        for lane in 0..4 {
-            sums[lane] += left[lane] * right[lane];
-        }
-    }
-    (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::lasso::dot;
 use crate::math::ln;
+use crate::sizes::dot;
 
 /// A symmetric matrix.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,7 +12,8 @@
 //!
 //! so three matrices of sums do for every φ, and none of them cancels another from 0 to 1.
 
-use super::{lasso::dot, matrix::Matrix};
+use super::matrix::Matrix;
+use crate::sizes::dot;
 
 /// Rows with a place on the trend, a line of effects, and a value.
 #[derive(Clone, Debug)]

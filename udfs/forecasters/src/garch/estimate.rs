@@ -14,6 +14,7 @@ use crate::{
     noise::{self, Noise},
     optimize::{Descent, Minimum, bfgs},
     series::Series,
+    sizes::{largest, power_of_two},
     window::Window,
 };
 
@@ -171,8 +172,7 @@ impl Sample {
             };
             returns.push(finite("return", change)?);
         }
-        let largest = returns.iter().fold(0.0, |most: f64, r| most.max(r.abs()));
-        let coarse = power_of_two(largest);
+        let coarse = power_of_two(largest(&returns));
         returns.iter_mut().for_each(|change| *change /= coarse);
         let center = if form.constant { mean(&returns) } else { 0.0 };
         let squares: Vec<f64> = returns[form.reach()..]
@@ -206,16 +206,6 @@ impl Sample {
             center: center / fine,
             backcast: Some(backcast),
         })
-    }
-}
-
-/// The largest power of two that is no larger; one for zero.
-fn power_of_two(value: f64) -> f64 {
-    const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
-    if value == 0.0 {
-        1.0
-    } else {
-        f64::from_bits(value.to_bits() & EXPONENT).max(f64::MIN_POSITIVE)
     }
 }
 

@@ -6,6 +6,7 @@ use super::form::Kind;
 use crate::{
     errors::StateError,
     math::{exp, ln},
+    sizes::dot,
     state::corrupt,
     window::Window,
 };
@@ -185,15 +186,6 @@ impl Kind {
             Kind::Egarch => (0.0, 0.0),
         }
     }
-}
-
-#[inline]
-fn dot(effects: &[f64], lagged: &[f64]) -> f64 {
-    effects
-        .iter()
-        .zip(lagged)
-        .map(|(effect, value)| effect * value)
-        .sum()
 }
 
 #[inline]

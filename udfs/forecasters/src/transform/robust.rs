@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::Refused;
+use crate::moments::median;
 
 /// As many observations have a running median in common.
 const WINDOW: usize = 9;
@@ -29,9 +30,10 @@ pub(crate) struct Robust {
 impl Robust {
     /// Fits to a history, and stands before its first observation.
     pub(crate) fn fit(history: &[f64]) -> Result<Robust, Refused> {
-        let center = median(history);
-        let from_center: Vec<f64> = history.iter().map(|value| (value - center).abs()).collect();
-        let mut scale = PER_MEDIAN_DEVIATION * median(&from_center);
+        let center = median(&mut history.to_vec());
+        let mut from_center: Vec<f64> =
+            history.iter().map(|value| (value - center).abs()).collect();
+        let mut scale = PER_MEDIAN_DEVIATION * median(&mut from_center);
         if scale == 0.0 {
             scale = PER_MEAN_DEVIATION * crate::moments::mean(&from_center);
         }
@@ -42,7 +44,7 @@ impl Robust {
             recent: VecDeque::with_capacity(WINDOW),
         };
         let mut passing = robust.clone();
-        let from_running: Vec<f64> = history
+        let mut from_running: Vec<f64> = history
             .iter()
             .map(|value| {
                 let distance = (value - passing.running_median(*value)).abs();
@@ -50,7 +52,7 @@ impl Robust {
                 distance
             })
             .collect();
-        let limit = MOST_DEVIATIONS * PER_MEDIAN_DEVIATION * median(&from_running);
+        let limit = MOST_DEVIATIONS * PER_MEDIAN_DEVIATION * median(&mut from_running);
         robust.limit = (limit > 0.0).then_some(limit);
         if robust.is_sound() {
             Ok(robust)
@@ -107,23 +109,8 @@ impl Robust {
         for (place, value) in window[1..].iter_mut().zip(&self.recent) {
             *place = *value;
         }
-        median_of(&mut window[..=self.recent.len()])
+        median(&mut window[..=self.recent.len()])
     }
-}
-
-/// The median; of an even number of values the middle of the two.
-fn median(values: &[f64]) -> f64 {
-    median_of(&mut values.to_vec())
-}
-
-fn median_of(values: &mut [f64]) -> f64 {
-    let (half, count) = (values.len() / 2, values.len());
-    let (below, middle, _) = values.select_nth_unstable_by(half, f64::total_cmp);
-    if count % 2 == 1 {
-        return *middle;
-    }
-    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    lower.midpoint(*middle)
 }
 
 #[cfg(test)]
@@ -146,18 +133,6 @@ mod tests {
                 seen
             })
             .collect()
-    }
-
-    #[test]
-    fn medians_worked_by_hand() {
-        assert_eq!(median(&[3.0]), 3.0);
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), 2.5);
-        assert_eq!(median(&[f64::MAX, f64::MAX]), f64::MAX);
-        let robust = Robust::fit(&[1.0, 2.0, 4.0, 100.0]).unwrap();
-        // Median 3, distances 2, 1, 1, 97.
-        assert_eq!(robust.center, 3.0);
-        assert_eq!(robust.scale, PER_MEDIAN_DEVIATION * 1.5);
     }
 
     #[test]
