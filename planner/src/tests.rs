@@ -9,6 +9,7 @@ use almanac_delta::write::{RowSource, Target, WriteSpec};
 use almanac_delta::{Layout, TableName};
 use almanac_udfs::assign::{AssignUnits, SLICE, Unit};
 use almanac_udfs::expand::{ExpandPaths, PATHS, POINTS};
+use almanac_udfs::score::{Actuals, ScoreForecasts};
 use almanac_udfs::spec::{ModelSpec, Regions};
 use almanac_udfs::window::KeepWindow;
 use arrow::datatypes::{DataType, Field, Schema};
@@ -18,7 +19,7 @@ use datafusion::logical_expr::LogicalPlan;
 use insta::assert_snapshot;
 
 use crate::Stamp;
-use crate::forecasting::{Making, forecasting};
+use crate::forecasting::{Making, forecasting, scoring};
 use crate::history::{covariate_columns, history};
 use crate::present::{
     KeyRange, closes, commodities, model_states, present_actuals, present_points, regions,
@@ -268,6 +269,31 @@ fn forecasting_writes_paths_and_points_from_one_pass() {
               Aggregate: groupBy=[[slice, commodity, date]], aggr=[[region_first(close, region) AS close, sum(table_rows) AS table_rows, region_mean(CAST(vix AS Float64)) AS vix]]
                 KeepWindow: 19323 <= date < 19723
                   TableScan: unified_data projection=[date, commodity, region, close, slice, vix]
+    "#);
+}
+
+#[test]
+fn scoring_measures_where_forecasting_expands() {
+    let plan = scoring(
+        &sliced(TableName::UnifiedData, Layout::Commodity),
+        &BTreeSet::new(),
+        units(&[D]),
+        ScoreForecasts {
+            paths: 2000,
+            actuals: Arc::new(BTreeMap::from([(
+                "Coffee".to_owned(),
+                Actuals::new(&[1.0, 2.0]),
+            )])),
+        },
+    )
+    .unwrap();
+    assert_snapshot!(printed(&plan), @r#"
+    ScoreForecasts: 2000 paths, 1 series
+      Aggregate: groupBy=[[slice, series_bucket, commodity, model_name, model_version, training_date]], aggr=[[forecast(spec, state, date, close, covariates, wanted, closed) AS origins, max(scanned_rows) AS scanned_rows, max(scanned_newest) AS scanned_newest]]
+        AssignUnits: 1 units, 1 wanted dates
+          Aggregate: groupBy=[[slice, commodity, date]], aggr=[[region_first(close, region) AS close, sum(table_rows) AS table_rows]]
+            KeepWindow: 19323 <= date < 19723
+              TableScan: unified_data projection=[date, commodity, region, close, slice]
     "#);
 }
 

@@ -159,7 +159,7 @@ fn take(
         if let Some(class) = rows.text_or_null("error_class", row)? {
             scores.failures.push(UnitFailure {
                 key: UnitKey {
-                    date: days.get(&commodity).copied().unwrap_or_default(),
+                    date: *days.get(&commodity).ok_or_else(|| lacks("commodity"))?,
                     commodity,
                     model_name: model,
                     model_version: production.model_version.clone(),
