@@ -12,6 +12,7 @@
 //! | --- | --- |
 //! | `conformal` | the deviation the model gives for them |
 //! | `volatility` | the deviation of the newest errors, times the model's own growth from the first step to theirs |
+//! | `auto` | what makes those errors likelier, over all horizons |
 //!
 //! `volatility` replaces the model's width by one that follows the spells of its errors (see
 //! `volatility.rs`): right for models of constant width on prices; the wrong choice for a model whose
@@ -23,7 +24,10 @@
 //! horizon leans on the one before it, and the first on the model, by as much as errors are few.
 
 mod curve;
+mod experience;
 mod volatility;
+
+use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +40,7 @@ use crate::{
     state::corrupt,
 };
 use curve::Curve;
+pub(crate) use experience::{Experience, window};
 pub(crate) use volatility::Observed;
 use volatility::Volatility;
 
@@ -43,31 +48,30 @@ use volatility::Volatility;
 pub(crate) const PARAMETER: Parameter = Parameter {
     name: "calibrate",
     default: "\"none\"",
-    help: "stretch paths to the errors of the past: none, conformal, or volatility (of the newest errors)",
+    help: "stretch paths to the errors of the past: none, conformal, volatility (of the newest errors), or auto (the better)",
 };
 
 /// The horizons that have a curve of their own, as far as paths are compared.
 const HORIZONS: [usize; 7] = [1, 2, 4, 7, 10, 14, 20];
 
-/// As many of the newest observations serve as the past.
-const MOST_OBSERVATIONS: usize = 2_000;
-
-/// As few do not.
-const LEAST_OBSERVATIONS: usize = 40;
-
-/// About as many origins are looked far ahead from.
-const ORIGINS: usize = 500;
-
-/// Paths drawn at each, and how many of them are looked at one by one.
+/// Paths that tell how far they lie apart.
 const PATHS: usize = 64;
-const COMPARED: usize = 16;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// By the model's own deviation.
-    Conformal,
-    /// By that of the newest errors.
+    /// By the measure that fits the errors better.
+    Auto,
+    /// By this one.
+    Only(Measure),
+}
+
+/// What errors are divided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// The model's own deviation.
+    Own,
+    /// That of the newest errors.
     Volatility,
 }
 
@@ -76,10 +80,15 @@ impl Wanted {
     pub(crate) fn read(params: &Params) -> Result<Option<Wanted>, FitError> {
         match params.str_or(PARAMETER.name, "none")? {
             "none" => Ok(None),
-            "conformal" => Ok(Some(Wanted::Conformal)),
-            "volatility" => Ok(Some(Wanted::Volatility)),
-            _ => Err(params.out_of_range(PARAMETER.name, "none, conformal or volatility")),
+            "auto" => Ok(Some(Wanted::Auto)),
+            "conformal" => Ok(Some(Wanted::Only(Measure::Own))),
+            "volatility" => Ok(Some(Wanted::Only(Measure::Volatility))),
+            _ => Err(params.out_of_range(PARAMETER.name, "none, auto, conformal or volatility")),
         }
+    }
+
+    fn takes(self, measure: Measure) -> bool {
+        self == Wanted::Auto || self == Wanted::Only(measure)
     }
 }
 
@@ -158,50 +167,81 @@ impl Calibration {
 
 /// Where distances from the point forecast go at one step: along straight lines between knots.
 struct Stretch {
-    /// The distances at the knots, from the first after zero.
-    from: Vec<f64>,
-    /// Where they go.
-    to: Vec<f64>,
-    /// The slopes before each knot, and after the last.
-    slopes: Vec<f64>,
+    /// The slope before the first knot.
+    slope: f64,
+    /// The distances at the knots, and by how much the slope grows there.
+    knots: Vec<(f64, f64)>,
 }
+
+/// Values stretched together.
+const LANES: usize = 8;
 
 impl Stretch {
     fn new(curve: &Curve, spread: f64, factor: f64) -> Stretch {
-        let scaled = |scale: f64| move |knot: &f64| knot * scale;
-        let from: Vec<f64> = curve.expected().iter().map(scaled(spread)).collect();
-        let to: Vec<f64> = curve.found().iter().map(scaled(spread * factor)).collect();
-        let slopes = curve.slopes().map(|slope| slope * factor).collect();
-        Stretch { from, to, slopes }
-    }
-
-    #[inline]
-    fn distance(&self, distance: f64) -> f64 {
-        let knot = self
-            .from
-            .iter()
-            .take_while(|from| distance > **from)
-            .count();
-        let (from, to) = match knot.checked_sub(1) {
-            Some(before) => (self.from[before], self.to[before]),
-            None => (0.0, 0.0),
-        };
-        to + (distance - from) * self.slopes[knot]
-    }
-
-    /// Where a value goes. One that is positive stays so.
-    #[inline]
-    fn value(&self, point: f64, value: f64) -> f64 {
-        if value >= point {
-            return (point + self.distance(value - point)).min(f64::MAX);
+        let slopes: Vec<f64> = curve.slopes().map(|slope| slope * factor).collect();
+        let from = curve.expected().iter().map(|knot| knot * spread);
+        let growths = slopes.windows(2).map(|pair| pair[1] - pair[0]);
+        Stretch {
+            slope: slopes[0],
+            knots: from.zip(growths).collect(),
         }
-        let moved = (point - self.distance(point - value)).max(-f64::MAX);
+    }
+
+    /// Stretches values of one step.
+    fn all(&self, point: f64, values: &mut [f64]) {
         let half = 0.5 * point;
-        if value > 0.0 && moved < half {
-            (half * exp((moved - half) / half)).max(f64::MIN_POSITIVE)
-        } else {
-            moved
+        let mut chunks = values.chunks_exact_mut(LANES);
+        for chunk in &mut chunks {
+            let mut moved = [0.0; LANES];
+            self.move_lanes(point, chunk, &mut moved);
+            // Few leave what is allowed.
+            let mut allowed = true;
+            for (value, moved) in chunk.iter().zip(&moved) {
+                allowed &= moved.is_finite() && (*moved >= half || *value <= 0.0);
+            }
+            for (value, moved) in chunk.iter_mut().zip(moved) {
+                *value = if allowed {
+                    moved
+                } else {
+                    kept(point, *value, moved)
+                };
+            }
         }
+        for value in chunks.into_remainder() {
+            let mut moved = [0.0];
+            self.move_lanes(point, &[*value], &mut moved);
+            *value = kept(point, *value, moved[0]);
+        }
+    }
+
+    #[inline]
+    fn move_lanes<const N: usize>(&self, point: f64, values: &[f64], moved: &mut [f64; N]) {
+        let mut distances = [0.0; N];
+        for lane in 0..N {
+            distances[lane] = (values[lane] - point).abs();
+            moved[lane] = self.slope * distances[lane];
+        }
+        for (from, growth) in &self.knots {
+            for lane in 0..N {
+                moved[lane] += growth * (distances[lane] - from).max(0.0);
+            }
+        }
+        for lane in 0..N {
+            moved[lane] = point + moved[lane].copysign(values[lane] - point);
+        }
+    }
+}
+
+/// A moved value that is finite, and positive where it was before.
+fn kept(point: f64, value: f64, moved: f64) -> f64 {
+    let half = 0.5 * point;
+    if !moved.is_finite() {
+        // Beyond all numbers, lines say nothing.
+        value
+    } else if value > 0.0 && moved < half {
+        (half * exp((moved - half) / half)).max(f64::MIN_POSITIVE)
+    } else {
+        moved
     }
 }
 
@@ -212,15 +252,6 @@ pub(crate) struct Calibrated {
     stretches: Vec<Stretch>,
 }
 
-impl Calibrated {
-    fn stretch(&self, step: usize, values: &mut [f64]) {
-        let (point, stretch) = (self.point[step], &self.stretches[step]);
-        for value in values {
-            *value = stretch.value(point, *value);
-        }
-    }
-}
-
 impl Outlook for Calibrated {
     fn point(&self) -> Vec<f64> {
         self.point.clone()
@@ -229,7 +260,7 @@ impl Outlook for Calibrated {
     fn draw(&self, rng: &mut Rng, path: &mut [f64]) {
         self.inner.draw(rng, path);
         for (step, value) in path.iter_mut().enumerate() {
-            self.stretch(step, std::slice::from_mut(value));
+            self.stretches[step].all(self.point[step], std::slice::from_mut(value));
         }
     }
 
@@ -237,165 +268,32 @@ impl Outlook for Calibrated {
         let mut paths = self.inner.simulate(steps, count, streams);
         if count > 0 {
             for (step, values) in paths.values.chunks_exact_mut(count).enumerate() {
-                self.stretch(step, values);
+                self.stretches[step].all(self.point[step], values);
             }
         }
         paths
     }
 }
 
-/// How far paths lie from the point forecast at each step.
+/// How far paths lie from the point forecast at each step. Where that has to be drawn, it is with
+/// the same random numbers every time: what they are off by is the same in what was learned and
+/// where it is applied, and cancels.
 fn spread(outlook: &dyn Outlook, steps: usize) -> Vec<f64> {
-    const PATHS: usize = 500;
     outlook.deviations().unwrap_or_else(|| {
         let streams = Streams::new(&Digest::new());
-        mean_distances(&outlook.simulate(steps, PATHS, &streams), &outlook.point())
+        deviations(&outlook.simulate(steps, PATHS, &streams), &outlook.point())
     })
 }
 
-/// The mean distance of paths from the point forecast: as a measure of their spread steadier than
-/// their deviation.
-fn mean_distances(paths: &Paths, point: &[f64]) -> Vec<f64> {
-    let distance = |step: usize| {
+/// The deviation that the mean distance of paths from the point forecast tells: steadier than that
+/// of the paths themselves, and the same where they are normally distributed.
+fn deviations(paths: &Paths, point: &[f64]) -> Vec<f64> {
+    let deviation = |step: usize| {
         let values = paths.step(step).iter();
-        values.map(|value| (value - point[step]).abs()).sum::<f64>() / paths.count as f64
+        let distances: f64 = values.map(|value| (value - point[step]).abs()).sum();
+        distances / paths.count as f64 * (PI / 2.0).sqrt()
     };
-    (0..paths.steps).map(distance).collect()
-}
-
-/// What happened after the origins along a history.
-pub(crate) struct Experience {
-    wanted: Wanted,
-    volatility: Volatility,
-    /// Errors by horizon, each over its deviation.
-    errors: Vec<Vec<f64>>,
-    /// The same of what the model drew.
-    drawn: Vec<Vec<f64>>,
-    observed: usize,
-    /// Origins that are looked far ahead from are so many observations apart.
-    stride: usize,
-}
-
-/// How many of the newest observations serve as the past; `None` if there are too few of them, or
-/// before them.
-pub(crate) fn window(length: usize, least_before: usize) -> Option<usize> {
-    let window = (length / 2)
-        .min(MOST_OBSERVATIONS)
-        .min(length.saturating_sub(least_before));
-    (window >= LEAST_OBSERVATIONS).then_some(window)
-}
-
-impl Experience {
-    /// How many steps are looked ahead at most.
-    pub(crate) const STEPS: usize = HORIZONS[HORIZONS.len() - 1];
-
-    /// From the one-step predictions (NaN where there are none) of a model that was fitted to all of
-    /// the history, and from those before the window by one that was fitted there.
-    pub(crate) fn new(
-        wanted: Wanted,
-        all: &[Observed],
-        before: &[Observed],
-        window: usize,
-    ) -> Experience {
-        Experience {
-            wanted,
-            volatility: Volatility::learn(all).over(before),
-            errors: vec![vec![]; HORIZONS.len()],
-            drawn: vec![vec![]; HORIZONS.len()],
-            observed: 0,
-            stride: (window / ORIGINS).max(1),
-        }
-    }
-
-    /// How many steps are to be looked ahead from the next observation.
-    pub(crate) fn steps(&self) -> usize {
-        if self.observed.is_multiple_of(self.stride) {
-            Self::STEPS
-        } else if self.wanted == Wanted::Conformal {
-            1
-        } else {
-            0
-        }
-    }
-
-    /// Compares what is expected with what came.
-    pub(crate) fn compare(&mut self, outlook: &dyn Outlook, actual: &[f64]) {
-        let steps = actual.len();
-        let point = outlook.point();
-        let mut key = Digest::new();
-        key.add_u64(self.observed as u64);
-        let known = outlook.deviations();
-        let count = if known.is_some() { COMPARED } else { PATHS };
-        let paths = outlook.simulate(steps, count, &Streams::new(&key));
-        let spread = known.unwrap_or_else(|| mean_distances(&paths, &point));
-        for (index, horizon) in HORIZONS.iter().enumerate().take_while(|h| *h.1 <= steps) {
-            let step = horizon - 1;
-            let own = spread[step];
-            let given = match self.wanted {
-                Wanted::Conformal => own,
-                Wanted::Volatility => {
-                    let first = self.volatility.deviation(point[0]) / spread[0];
-                    first * self.volatility.growth(*horizon) * own
-                }
-            };
-            let error = (actual[step] - point[step]).abs() / given;
-            if !(own > 0.0 && error.is_finite()) {
-                continue;
-            }
-            // The first of `volatility` are taken as they come, at every observation.
-            if index > 0 || self.wanted == Wanted::Conformal {
-                self.errors[index].push(error);
-            }
-            let drawn = paths.step(step).iter().take(COMPARED);
-            self.drawn[index].extend(drawn.map(|value| (value - point[step]).abs() / own));
-        }
-    }
-
-    /// Takes in a one-step prediction and what came.
-    pub(crate) fn observe(&mut self, observed: Observed) {
-        self.observed += 1;
-        let deviation = self.volatility.deviation(observed.predicted);
-        let error = (observed.value - observed.predicted).abs() / deviation;
-        if self.wanted == Wanted::Volatility && error.is_finite() {
-            self.errors[0].push(error);
-        }
-        self.volatility.observe(observed);
-    }
-
-    /// Where the newer observations changed what the model thinks of its width, errors are to be
-    /// measured by the width it has now. Told by what the model that was fitted to all of the history
-    /// and the one that was looked at expect after it.
-    pub(crate) fn measure(&mut self, whole: &dyn Outlook, part: &dyn Outlook) {
-        if self.wanted == Wanted::Volatility {
-            return;
-        }
-        let (now, then) = (spread(whole, Self::STEPS), spread(part, Self::STEPS));
-        for (horizon, errors) in HORIZONS.iter().zip(&mut self.errors) {
-            let ratio = then[horizon - 1] / now[horizon - 1];
-            if ratio.is_normal() {
-                errors.iter_mut().for_each(|error| *error *= ratio);
-            }
-        }
-    }
-
-    /// What was learned.
-    pub(crate) fn calibration(mut self) -> Calibration {
-        let mut curves: Vec<Curve> = vec![];
-        for (index, horizon) in HORIZONS.iter().enumerate() {
-            let overlap = (horizon / self.stride).max(1);
-            let straight = Curve::straight();
-            let before = curves.last().unwrap_or(&straight);
-            let (errors, drawn) = (&mut self.errors[index], &mut self.drawn[index]);
-            match Curve::learn(errors, drawn, overlap, before) {
-                Some(curve) => curves.push(curve),
-                None => break,
-            }
-        }
-        Calibration {
-            volatility: (self.wanted == Wanted::Volatility).then_some(self.volatility),
-            curves,
-        }
-    }
+    (0..paths.steps).map(deviation).collect()
 }
 
 #[cfg(test)]

@@ -387,8 +387,7 @@ fn calibrate<F: Family>(
         regressors: &vec![vec![0.0; Experience::STEPS]; history.regressors.len()],
     };
     let (whole, part) = (expect::<F>(whole.clone(), after), expect::<F>(part, after));
-    experience.measure(whole.ok()?.as_ref(), part.ok()?.as_ref());
-    Some(experience.calibration())
+    Some(experience.calibration(whole.ok()?.as_ref(), part.ok()?.as_ref()))
 }
 
 /// What was predicted and what came.

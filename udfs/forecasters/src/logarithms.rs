@@ -101,6 +101,13 @@ impl<O: Outlook> Outlook for Exponential<O> {
         path.iter_mut().for_each(|value| *value = back(*value));
     }
 
+    /// Half the distance between what lies one deviation above and below.
+    fn deviations(&self) -> Option<Vec<f64>> {
+        let (point, inner) = (self.0.point(), self.0.deviations()?);
+        let apart = |(point, own): (&f64, &f64)| 0.5 * (back(point + own) - back(point - own));
+        Some(point.iter().zip(&inner).map(apart).collect())
+    }
+
     fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {
         let mut paths = self.0.simulate(steps, count, streams);
         paths

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
-    Fitted, Forecaster, Parameter, Params, catalog,
+    Fitted, Forecaster, Parameter, Params, calibration, catalog,
     errors::{FitError, StateError},
     families,
     family::{Running, Start},
@@ -104,6 +104,8 @@ impl Member {
             .unwrap_or_default()
             .values()
             .clone();
+        // The outer model's paths are stretched as a whole.
+        params.remove(calibration::PARAMETER.name);
         for (name, value) in own {
             params.insert(name.clone(), value.clone());
         }

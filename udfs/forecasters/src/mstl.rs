@@ -301,6 +301,11 @@ impl Outlook for Seasonal {
         }
     }
 
+    fn deviations(&self) -> Option<Vec<f64>> {
+        let rest = self.rest.deviations()?;
+        Some(rest.iter().map(|own| self.stretch * own).collect())
+    }
+
     fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {
         let mut paths = self.rest.simulate(steps, count, streams);
         for step in 0..steps {

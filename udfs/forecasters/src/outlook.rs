@@ -16,7 +16,8 @@ pub trait Outlook: Send {
     /// shorter path is the beginning of a longer one.
     fn draw(&self, rng: &mut Rng, path: &mut [f64]);
 
-    /// The standard deviation of paths at each step, where there is a formula for it.
+    /// The standard deviation of paths around the point forecast at each step, where there is a
+    /// formula for it or one that is right to first order.
     fn deviations(&self) -> Option<Vec<f64>> {
         None
     }
@@ -25,6 +26,29 @@ pub trait Outlook: Send {
     fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {
         Paths::draw(steps, count, streams, |rng, path| self.draw(rng, path))
     }
+}
+
+/// The deviations of paths, to first order in their errors: `path` makes one of its errors. An error
+/// of one deviation at each step alone, either way, tells the effect of that on all steps.
+pub(crate) fn first_order(
+    steps: usize,
+    deviation: f64,
+    path: impl Fn(&[f64]) -> Vec<f64>,
+) -> Vec<f64> {
+    let mut squares = vec![0.0; steps];
+    let mut errors = vec![0.0; steps];
+    for step in 0..steps {
+        errors[step] = deviation;
+        let above = path(&errors);
+        errors[step] = -deviation;
+        let below = path(&errors);
+        errors[step] = 0.0;
+        for ((square, above), below) in squares.iter_mut().zip(&above).zip(&below) {
+            let effect = 0.5 * (above - below);
+            *square += effect * effect;
+        }
+    }
+    squares.into_iter().map(f64::sqrt).collect()
 }
 
 /// An outlook in which every step is its mean plus a moving average of independent errors: what

@@ -418,6 +418,15 @@ impl Outlook for Unsure {
             }
         }
     }
+
+    fn deviations(&self) -> Option<Vec<f64>> {
+        let mut deviations = self.linear.deviations()?;
+        for (step, deviation) in deviations.iter_mut().enumerate() {
+            let parts = self.parts.iter().map(|part| part[step] * part[step]);
+            *deviation = (*deviation * *deviation + parts.sum::<f64>()).sqrt();
+        }
+        Some(deviations)
+    }
 }
 
 /// The columns of a root of a covariance matrix, those that matter: Cholesky's with what is left of

@@ -119,10 +119,6 @@ impl Curve {
         &self.expected
     }
 
-    pub(super) fn found(&self) -> &[f64] {
-        &self.found
-    }
-
     pub(super) fn check(&self) -> Result<(), StateError> {
         let increasing = |knots: &[f64]| {
             let mut before = 0.0;

@@ -127,6 +127,34 @@ fn shapes_and_growths_that_are_wrong_are_put_right() {
 }
 
 #[test]
+fn the_measure_is_the_one_that_makes_errors_likelier() {
+    let last_price = |length: usize, text: &str| {
+        let values = spells(length);
+        let dates = dates(length);
+        let history = part(&dates, &values, 0..length);
+        Naive.fit(history, &params(text), None).unwrap().state
+    };
+    let auto = r#"{"calibrate":"auto"}"#;
+    assert_eq!(last_price(3_600, auto), last_price(3_600, VOLATILITY));
+    // One step in ten is ten times as large: what was newest says nothing of what comes.
+    let mut rng = rng("season");
+    let mut level = 0.0;
+    let values: Vec<f64> = (0..2_000)
+        .map(|step| {
+            level += if step % 10 == 0 { 10.0 } else { 1.0 } * rng.normal();
+            level
+        })
+        .collect();
+    let dates = dates(values.len());
+    let state = |text: &str| {
+        let history = part(&dates, &values, 0..values.len());
+        Naive.fit(history, &params(text), None).unwrap().state
+    };
+    assert_eq!(state(auto), state(CONFORMAL));
+    assert_ne!(state(auto), state(VOLATILITY));
+}
+
+#[test]
 fn a_history_that_is_too_short_leaves_paths_as_they_are() {
     let values = spells(79);
     let dates = dates(79);
@@ -134,12 +162,12 @@ fn a_history_that_is_too_short_leaves_paths_as_they_are() {
         let history = part(&dates, &values, 0..79);
         Naive.fit(history, &params(text), None).unwrap().state
     };
-    for calibrate in [CONFORMAL, VOLATILITY] {
+    for calibrate in [CONFORMAL, VOLATILITY, r#"{"calibrate":"auto"}"#] {
         assert_eq!(state(calibrate), state("{}"));
     }
     assert_eq!(window(80, 2), Some(40));
     assert_eq!(window(80, 41), None);
-    assert_eq!(window(1_000_000, 2), Some(MOST_OBSERVATIONS));
+    assert_eq!(window(1_000_000, 2), Some(2_000));
 }
 
 #[test]
@@ -162,38 +190,54 @@ fn newer_observations_change_the_width_at_once() {
     }
 }
 
-/// Knots at 10 and 20, which go to 10 and 15.
-fn stretch() -> Stretch {
-    Stretch {
-        from: vec![10.0, 20.0],
-        to: vec![10.0, 15.0],
-        slopes: vec![1.0, 0.5, 0.75],
-    }
+/// One value where many are stretched together is what it is alone.
+fn stretched(stretch: &Stretch, point: f64, value: f64) -> f64 {
+    let mut values = [value; LANES + 1];
+    stretch.all(point, &mut values);
+    assert!(values.iter().all(|found| *found == values[0]));
+    values[0]
 }
 
 #[test]
 fn distances_go_along_straight_lines_between_knots() {
-    let found = [0.0, 4.0, 10.0, 16.0, 20.0, 40.0].map(|at| stretch().distance(at));
-    assert_eq!(found, [0.0, 4.0, 10.0, 13.0, 15.0, 30.0]);
-    assert_eq!(stretch().value(100.0, 116.0), 113.0);
-    assert_eq!(stretch().value(100.0, 84.0), 87.0);
-    assert_eq!(stretch().value(-3.0, -3.0), -3.0);
+    // Knots at 10 and 20, which go to 10 and 15.
+    let stretch = Stretch {
+        slope: 1.0,
+        knots: vec![(10.0, -0.5), (20.0, 0.25)],
+    };
+    let found = [0.0, 4.0, 10.0, 16.0, 20.0, 40.0].map(|at| stretched(&stretch, 0.0, -at));
+    assert_eq!(found, [0.0, -4.0, -10.0, -13.0, -15.0, -30.0]);
+    assert_eq!(stretched(&stretch, 100.0, 116.0), 113.0);
+    assert_eq!(stretched(&stretch, 100.0, 84.0), 87.0);
+    assert_eq!(stretched(&stretch, -3.0, -3.0), -3.0);
+    let curve: Curve = serde_json::from_str(r#"{"expected":[1.0,2.0],"found":[1.0,1.5]}"#).unwrap();
+    let same = Stretch::new(&curve, 10.0, 1.0);
+    assert_eq!((same.slope, same.knots), (stretch.slope, stretch.knots));
 }
 
 #[test]
 fn what_was_positive_stays_so_in_its_order() {
     let wide = Stretch {
-        from: vec![],
-        to: vec![],
-        slopes: vec![3.0],
+        slope: 3.0,
+        knots: vec![],
     };
-    let found: Vec<f64> = (1..=100)
-        .map(|value| wide.value(100.0, f64::from(value)))
-        .collect();
+    let mut found: Vec<f64> = (1..=100).map(f64::from).collect();
+    wide.all(100.0, &mut found);
     assert!(found[0] > 0.0 && found.is_sorted());
-    assert_eq!(wide.value(100.0, 90.0), 70.0);
+    assert_eq!(stretched(&wide, 100.0, 90.0), 70.0);
     // A model that draws negative values itself may do so.
-    assert_eq!(wide.value(10.0, -10.0), -50.0);
+    assert_eq!(stretched(&wide, 10.0, -10.0), -50.0);
+}
+
+#[test]
+fn values_stay_finite() {
+    let wide = Stretch {
+        slope: 3.0,
+        knots: vec![(1.0, -2.0)],
+    };
+    for value in [f64::MAX, f64::MIN] {
+        assert_eq!(stretched(&wide, 0.0, value), value);
+    }
 }
 
 #[test]

@@ -6,7 +6,11 @@ use super::{
         ADDITIVE, MULTIPLICATIVE, NONE, Smoothing, States, by_form, damp, grown, seasoned,
     },
 };
-use crate::{noise::Noise, outlook::Outlook, rng::Rng};
+use crate::{
+    noise::Noise,
+    outlook::{Outlook, first_order},
+    rng::Rng,
+};
 
 /// What such a form expects.
 pub(crate) struct Future {
@@ -52,6 +56,24 @@ impl Outlook for Future {
         } else {
             self.walk(&mut || self.noise.draw(rng), path);
         }
+    }
+
+    fn deviations(&self) -> Option<Vec<f64>> {
+        let path = |errors: &[f64]| {
+            let mut path = vec![0.0; self.steps];
+            let mut errors = errors.iter();
+            let least = if self.form.relative {
+                LEAST_ERROR
+            } else {
+                f64::MIN
+            };
+            self.walk(
+                &mut || errors.next().map_or(0.0, |error| error.max(least)),
+                &mut path,
+            );
+            path
+        };
+        Some(first_order(self.steps, self.noise.deviation(), path))
     }
 }
 

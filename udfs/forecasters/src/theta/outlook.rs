@@ -3,7 +3,7 @@
 use super::model::{Growth, Line, Model, next_decay};
 use crate::{
     noise::Noise,
-    outlook::Outlook,
+    outlook::{Outlook, first_order},
     paths::Paths,
     rng::{Rng, Streams},
     seasonal::{Kind, Season},
@@ -116,6 +116,15 @@ impl Outlook for Theta {
         for (value, [drawn]) in path.iter_mut().zip(values) {
             *value = drawn;
         }
+    }
+
+    fn deviations(&self) -> Option<Vec<f64>> {
+        let path = |errors: &[f64]| {
+            let mut values: Vec<[f64; 1]> = errors.iter().map(|error| [*error]).collect();
+            self.run(&mut values);
+            values.into_iter().map(|[value]| value).collect()
+        };
+        Some(first_order(self.steps.len(), self.noise.deviation(), path))
     }
 
     fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {

@@ -36,6 +36,18 @@ impl Outlook for Transformed {
         self.back(path);
     }
 
+    /// Half the distance between what lies one deviation above and below.
+    fn deviations(&self) -> Option<Vec<f64>> {
+        if let Transform::Difference { .. } = self.transform {
+            return None;
+        }
+        let (point, inner) = (self.inner.point(), self.inner.deviations()?);
+        let apart = |(point, own): (&f64, &f64)| {
+            0.5 * (self.transform.back(point + own) - self.transform.back(point - own))
+        };
+        Some(point.iter().zip(&inner).map(apart).collect())
+    }
+
     fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {
         let mut paths = self.inner.simulate(steps, count, streams);
         match &self.transform {
