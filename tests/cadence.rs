@@ -258,8 +258,8 @@ fn a_later_backfill_keeps_the_anchor_of_the_first() {
 
 #[test]
 fn each_forecast_rests_on_the_latest_model_that_is_not_younger() {
-    // The deviation of the naive model is frozen at its training: a jump of the volatility shows
-    // which model was used.
+    // The deviation of a model that is not calibrated is frozen at its training: a jump of the
+    // volatility shows which model was used.
     let mut market = Market::usual("Coffee", 105);
     for date in days("2021-03-01", "2021-03-31").filter(|date| crate::market::is_weekday(*date)) {
         let factor = if date.to_epoch_days() % 2 == 0 {
@@ -271,15 +271,16 @@ fn each_forecast_rests_on_the_latest_model_that_is_not_younger() {
         market.set("Coffee", date, "close", close * factor);
     }
     let lake = TestLake::of(&market);
+    lake.configure("[models.frozen]\nfamily = \"naive\"\n");
     lake.job(
         &format!(
             "backfill {} --start 2021-03-01 --end 2021-04-05",
-            arguments("naive", "monthly")
+            arguments("frozen", "monthly")
         )
         .replace("--paths 20", "--paths 400"),
     );
     let width = |date: &str| {
-        let key = crate::tables::Key::new("Coffee", "naive", "v1", day(date));
+        let key = crate::tables::Key::new("Coffee", "frozen", "v1", day(date));
         crate::tables::moments(&lake.paths()[&key], 5).1
     };
     assert!(
