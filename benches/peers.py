@@ -39,7 +39,7 @@ PAIRS = [
     Pair("auto_ets", ETS, faster=10),
     Pair("auto_arima", ARIMA, faster=10),
     Pair("dot", THETA, faster=5),
-    Pair("ces", CES, faster=2),
+    Pair("auto_ces", CES, faster=2),
     Pair("scum", MEDIAN),
 ]
 

@@ -33,7 +33,11 @@ impl From<StateError> for Failure {
 impl Failure {
     /// A forecaster's refusal to learn, its regressors called by their names.
     pub fn of_fit(error: FitError, covariates: &[String]) -> Self {
-        let index = match &error {
+        let mut innermost = &error;
+        while let FitError::Member { error, .. } = innermost {
+            innermost = error;
+        }
+        let index = match innermost {
             FitError::MissingRegressor { index, .. } => Some(*index),
             _ => None,
         };
@@ -70,4 +74,31 @@ pub fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failur
             .unwrap_or_else(|| "no message".to_owned());
         Err(Failure::new("panic", message))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_covariate_that_a_member_lacks_is_named() {
+        let within = |member: &str, error| FitError::Member {
+            member: member.to_owned(),
+            error: Box::new(error),
+        };
+        let missing = FitError::MissingRegressor { index: 1, date: 0 };
+        let error = within("outer", within("inner", missing));
+        let failure = Failure::of_fit(error, &["vix".to_owned(), "rain".to_owned()]);
+        assert_eq!(failure.class, "missing_covariate");
+        assert!(
+            failure.message.contains("covariate `rain`"),
+            "{}",
+            failure.message
+        );
+        assert!(
+            !failure.message.contains("regressor"),
+            "{}",
+            failure.message
+        );
+    }
 }

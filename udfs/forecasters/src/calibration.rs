@@ -194,17 +194,17 @@ impl Stretch {
         for chunk in &mut chunks {
             let mut moved = [0.0; LANES];
             self.move_lanes(point, chunk, &mut moved);
-            // Few leave what is allowed.
-            let mut allowed = true;
-            for (value, moved) in chunk.iter().zip(&moved) {
-                allowed &= moved.is_finite() && (*moved >= half || *value <= 0.0);
+            // Where none is far below the point forecast, none needs a second look.
+            let mut near = true;
+            for moved in &moved {
+                near &= (half..=f64::MAX).contains(moved);
             }
-            for (value, moved) in chunk.iter_mut().zip(moved) {
-                *value = if allowed {
-                    moved
-                } else {
-                    kept(point, *value, moved)
-                };
+            if near {
+                chunk.copy_from_slice(&moved);
+            } else {
+                for (value, moved) in chunk.iter_mut().zip(moved) {
+                    *value = kept(point, *value, moved);
+                }
             }
         }
         for value in chunks.into_remainder() {
@@ -217,8 +217,10 @@ impl Stretch {
     #[inline]
     fn move_lanes<const N: usize>(&self, point: f64, values: &[f64], moved: &mut [f64; N]) {
         let mut distances = [0.0; N];
+        let mut sides = [0.0; N];
         for lane in 0..N {
-            distances[lane] = (values[lane] - point).abs();
+            sides[lane] = values[lane] - point;
+            distances[lane] = sides[lane].abs();
             moved[lane] = self.slope * distances[lane];
         }
         for (from, growth) in &self.knots {
@@ -227,7 +229,7 @@ impl Stretch {
             }
         }
         for lane in 0..N {
-            moved[lane] = point + moved[lane].copysign(values[lane] - point);
+            moved[lane] = point + moved[lane].copysign(sides[lane]);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The shares of distances at which both are compared.
-const LEVELS: [f64; 6] = [0.3, 0.5, 0.8, 0.9, 0.95, 0.98];
+const LEVELS: [f64; 4] = [0.5, 0.8, 0.95, 0.98];
 
 /// As many independent errors have to lie beyond a level for it to be compared.
 const BEYOND: f64 = 5.0;
@@ -200,7 +200,7 @@ mod tests {
         let mut errors: Vec<f64> = drawn.iter().map(|value| 4.0 * value).collect();
         // 25 of them are independent and 20 are leaned on: 4 to the power of 5 / 9.
         let curve = Curve::learn(&mut errors, &mut drawn, 20, &Curve::straight()).unwrap();
-        assert_eq!(curve.expected.len(), 3);
+        assert_eq!(curve.expected.len(), 2);
         let expected = exp(ln(4.0) * 5.0 / 9.0);
         assert!(curve.slopes().all(|slope| (slope - expected).abs() < 0.01));
         assert!(Curve::learn(&mut errors, &mut drawn, 80, &curve).is_none());
