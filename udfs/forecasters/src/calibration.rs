@@ -240,7 +240,7 @@ fn kept(point: f64, value: f64, moved: f64) -> f64 {
     if !moved.is_finite() {
         // Beyond all numbers, lines say nothing.
         value
-    } else if value > 0.0 && moved < half {
+    } else if value > 0.0 && point > 0.0 && moved < half {
         (half * exp((moved - half) / half)).max(f64::MIN_POSITIVE)
     } else {
         moved

@@ -356,38 +356,54 @@ fn calibrate<F: Family>(
     let all = observed(history.values, predictions);
     let observed = observed(&before.values, &learned.predictions);
     let mut experience = Experience::new(wanted, &all, &observed, window);
-    for origin in length - window..length {
-        let steps = experience.steps().min(length - origin);
-        if steps > 0 {
-            let coming = history.part(origin..origin + steps);
-            let ahead = Ahead {
-                steps,
-                dates: &coming.dates,
-                regressors: &coming.regressors,
-            };
-            // Without the covariates of a coming step there is nothing to compare.
-            if let Ok(outlook) = expect::<F>(part.clone(), ahead) {
-                experience.compare(outlook.as_ref(), &coming.values);
+    let mut passed = length - window;
+    let ends = experience
+        .places(window)
+        .map(|place| length - window + place);
+    for origin in ends.chain([length]) {
+        let passing = history.part(passed..origin);
+        let mut values = passing.values.iter();
+        advance::<F>(&mut part, passing.series(), &mut |predicted| {
+            if let Some(value) = values.next() {
+                let value = *value;
+                experience.observe(Observed { predicted, value });
             }
-        }
-        let value = history.values[origin];
-        let passed = history.part(origin..origin + 1);
-        advance::<F>(&mut part, passed.series(), &mut |predicted| {
-            experience.observe(Observed { predicted, value });
         })
         .ok()?;
+        passed = origin;
+        let steps = Experience::STEPS.min(length - origin);
+        if steps == 0 {
+            break;
+        }
+        let coming = history.part(origin..origin + steps);
+        let ahead = Ahead {
+            steps,
+            dates: &coming.dates,
+            regressors: &coming.regressors,
+        };
+        match expect::<F>(part.clone(), ahead) {
+            Ok(outlook) => experience.compare(outlook.as_ref(), &coming.values),
+            // Without the covariates of a coming step there is nothing to compare.
+            Err(StateError::MissingRegressor { .. }) => {}
+            Err(_) => return None,
+        }
     }
-    // Covariates do not change what is compared here, how far paths lie apart.
+    // Covariates stay as they were.
     let dates: Vec<Day> = (1..=Experience::STEPS as Day)
         .map(|step| history.dates[length - 1].saturating_add(step))
         .collect();
+    let newest = |values: &[f64]| {
+        let known = values.iter().rev().find(|value| value.is_finite());
+        vec![known.copied().unwrap_or(0.0); Experience::STEPS]
+    };
+    let regressors: Vec<Vec<f64>> = history.regressors.iter().map(|own| newest(own)).collect();
     let after = Ahead {
         steps: Experience::STEPS,
         dates: &dates,
-        regressors: &vec![vec![0.0; Experience::STEPS]; history.regressors.len()],
+        regressors: &regressors,
     };
     let (whole, part) = (expect::<F>(whole.clone(), after), expect::<F>(part, after));
-    Some(experience.calibration(whole.ok()?.as_ref(), part.ok()?.as_ref()))
+    experience.calibration(whole.ok()?.as_ref(), part.ok()?.as_ref())
 }
 
 /// What was predicted and what came.

@@ -804,6 +804,53 @@ fn every_model_keeps_its_promises_when_it_is_calibrated() {
 }
 
 #[test]
+fn deviations_by_formula_are_those_of_paths() {
+    let sample = Sample::walk(260, 1.0);
+    let transforms = [
+        "{}",
+        r#"{"transform":"log"}"#,
+        r#"{"transform":"box_cox"}"#,
+        r#"{"transform":"robust"}"#,
+    ];
+    let mut known = 0;
+    for entry in catalog() {
+        for transform in transforms {
+            let mut values = params_under(entry, transform).values().clone();
+            values.insert("calibrate".to_owned(), "none".into());
+            let fitted = entry
+                .family
+                .fit(sample.series(), &Params::from(values), None);
+            let state = fitted.unwrap().state;
+            let ahead = Ahead {
+                steps: 10,
+                dates: &[],
+                regressors: &[vec![0.3; 10], vec![0.3; 10]],
+            };
+            let outlook = entry.family.outlook(&state, ahead).unwrap();
+            let Some(deviations) = outlook.deviations() else {
+                continue;
+            };
+            known += 1;
+            let point = outlook.point();
+            let paths = outlook.simulate(10, 20_000, &streams("deviations"));
+            for step in [0, 4, 9] {
+                let squares = paths.step(step).iter();
+                let squares = squares.map(|value| (value - point[step]) * (value - point[step]));
+                let found = (squares.sum::<f64>() / 20_000.0).sqrt();
+                let ratio = deviations[step] / found;
+                assert!(
+                    (0.97..1.03).contains(&ratio),
+                    "{} {transform} {step}: {ratio}",
+                    entry.key
+                );
+            }
+        }
+    }
+    // Those of GARCH and of trends that may change have none.
+    assert!(known > 3 * catalog().len(), "{known}");
+}
+
+#[test]
 fn a_constant_series_forecasts_itself_when_it_is_calibrated() {
     for value in [4.2, 1e12, 1e-12] {
         let sample = Sample::constant(200, value);

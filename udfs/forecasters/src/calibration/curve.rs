@@ -17,6 +17,9 @@ const BEYOND: f64 = 5.0;
 /// As many independent errors count as much as what is leaned on.
 const LEANED_ON: f64 = 20.0;
 
+/// What distances found are of those expected, at the most.
+const STEEPEST: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
+
 /// Distances as the model expects them, at some levels, and as they were found, in units of the
 /// deviation expected.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,8 +61,9 @@ impl Curve {
             let ratio = weight * ln(found / expected) + (1.0 - weight) * ln(leaned_on / expected);
             let (expected, found) = (rounded(expected), rounded(expected * exp(ratio)));
             let last = |knots: &[f64]| knots.last().copied().unwrap_or(0.0);
-            // Equal errors, such as none at all, make no knot.
-            if expected > last(&curve.expected) && found > last(&curve.found) && found < f64::MAX {
+            // Equal errors, such as none at all, make no knot, nor does what is left of rounding.
+            let sound = STEEPEST.contains(&(found / expected));
+            if sound && expected > last(&curve.expected) && found > last(&curve.found) {
                 curve.expected.push(expected);
                 curve.found.push(found);
             }

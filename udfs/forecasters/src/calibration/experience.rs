@@ -11,13 +11,18 @@ const MOST_OBSERVATIONS: usize = 2_000;
 /// As few do not.
 const LEAST_OBSERVATIONS: usize = 40;
 
-/// About as many origins are looked far ahead from.
-const ORIGINS: usize = 500;
+/// As many origins are looked ahead from at most.
+const ORIGINS: usize = 200;
 
-/// Paths drawn at each to be compared: the first step is compared with many more errors that are
-/// independent than later ones, so what is drawn for it has to be more exact.
-const NEAR: usize = 256;
-const FAR: usize = 16;
+/// At one origin in so many, paths are drawn to be compared: the first step is compared with many
+/// more errors that are independent than later ones, so what is drawn for it has to be more exact.
+const DRAWN: usize = 4;
+const NEAR: usize = 768;
+const FAR: usize = 48;
+
+/// A model of the older part whose errors in the newer one are so many times those of the model of
+/// the whole did not see what happened there, and tells nothing of the other.
+const BLIND: f64 = 3.0;
 
 /// By how much the errors have to be likelier, in all, for the model's own deviation: the other will
 /// follow a spell of a kind that did not happen yet.
@@ -66,9 +71,13 @@ pub(crate) struct Experience {
     by_volatility: Errors,
     /// Distances that the model drew, by horizon, over its own deviation.
     drawn: [Vec<f64>; HORIZONS.len()],
-    observed: usize,
-    /// Origins that are looked far ahead from are so many observations apart.
+    origins: usize,
+    /// Origins are so many observations apart, on average.
     stride: usize,
+    /// The sum of the distances of observations from what was predicted of them.
+    errors: f64,
+    /// The same of the model that was fitted to all of the history.
+    fitted_errors: f64,
 }
 
 impl Experience {
@@ -83,26 +92,29 @@ impl Experience {
         before: &[Observed],
         window: usize,
     ) -> Experience {
+        let distances = all[all.len() - window..].iter().map(Observed::distance);
         Experience {
             wanted,
             volatility: Volatility::learn(all).over(before),
             by_own: Errors::default(),
             by_volatility: Errors::default(),
             drawn: Default::default(),
-            observed: 0,
-            stride: (window / ORIGINS).max(1),
+            origins: 0,
+            stride: window.div_ceil(ORIGINS),
+            errors: 0.0,
+            fitted_errors: distances.filter(|distance| distance.is_finite()).sum(),
         }
     }
 
-    /// How many steps are to be looked ahead from the next observation.
-    pub(crate) fn steps(&self) -> usize {
-        if self.observed.is_multiple_of(self.stride) {
-            Self::STEPS
-        } else if self.wanted.takes(Measure::Own) {
-            1
-        } else {
-            0
-        }
+    /// The places of the origins in the window: one in every stretch of equal length, not always at
+    /// the same place of it, which could be the same day of a week every time.
+    pub(crate) fn places(&self, window: usize) -> impl Iterator<Item = usize> + use<> {
+        let stride = self.stride;
+        (0..window / stride).map(move |stretch| {
+            // Multiples of the golden ratio leave no gaps.
+            let share = (stretch as f64 * 0.618_033_988_749_895).fract();
+            stretch * stride + (share * stride as f64) as usize
+        })
     }
 
     /// Compares what is expected with what came.
@@ -123,14 +135,15 @@ impl Experience {
                 self.by_volatility.push(index, error, given);
             }
         }
-        if self.observed.is_multiple_of(self.stride) {
+        if self.origins.is_multiple_of(DRAWN) {
             self.draw(outlook, &point, &spread);
         }
+        self.origins += 1;
     }
 
     fn draw(&mut self, outlook: &dyn Outlook, point: &[f64], spread: &[f64]) {
         let mut key = Digest::new();
-        key.add_u64(self.observed as u64);
+        key.add_u64(self.origins as u64);
         let streams = Streams::new(&key);
         let near = outlook.simulate(1, NEAR, &streams);
         let far = outlook.simulate(spread.len(), FAR, &streams);
@@ -147,9 +160,11 @@ impl Experience {
 
     /// Takes in a one-step prediction and what came.
     pub(crate) fn observe(&mut self, observed: Observed) {
-        self.observed += 1;
+        let error = observed.distance();
+        if error.is_finite() {
+            self.errors += error;
+        }
         if self.wanted.takes(Measure::Volatility) {
-            let error = (observed.value - observed.predicted).abs();
             let deviation = self.volatility.deviation(observed.predicted);
             self.by_volatility.push(0, error, deviation);
         }
@@ -158,14 +173,18 @@ impl Experience {
 
     /// What was learned. Where the newer observations changed what the model thinks of its width,
     /// its own deviation is now another: told by what the model that was fitted to all of the history
-    /// and the one that was looked at expect after it.
-    pub(crate) fn calibration(mut self, whole: &dyn Outlook, part: &dyn Outlook) -> Calibration {
+    /// and the one that was looked at expect after it. `None` where the errors of the one are no
+    /// errors of the other.
+    pub(crate) fn calibration(
+        mut self,
+        whole: &dyn Outlook,
+        part: &dyn Outlook,
+    ) -> Option<Calibration> {
+        if self.errors > BLIND * self.fitted_errors {
+            return None;
+        }
         let measure = self.measure();
-        let overlaps: Vec<usize> = HORIZONS
-            .iter()
-            .enumerate()
-            .map(|(index, horizon)| self.overlap(index, *horizon))
-            .collect();
+        let overlaps = HORIZONS.map(|horizon| self.overlap(horizon));
         let mut ratios = match measure {
             Measure::Volatility => self.by_volatility.ratios,
             Measure::Own => {
@@ -190,17 +209,16 @@ impl Experience {
                 None => break,
             }
         }
-        Calibration {
+        Some(Calibration {
             volatility: (measure == Measure::Volatility).then_some(self.volatility),
             curves,
-        }
+        })
     }
 
     /// Of so many errors of a horizon one is independent.
-    fn overlap(&self, index: usize, horizon: usize) -> usize {
-        // The first are of every observation.
-        let apart = if index == 0 { 1 } else { self.stride };
-        (horizon / apart).max(1)
+    fn overlap(&self, horizon: usize) -> usize {
+        // Those of one step do not overlap.
+        (horizon / self.stride).max(1)
     }
 
     /// What errors are divided by.
@@ -211,7 +229,7 @@ impl Experience {
         let gains = HORIZONS.iter().enumerate().map(|(index, horizon)| {
             let gain = self.by_own.loss(index) - self.by_volatility.loss(index);
             let errors = self.by_volatility.ratios[index].len();
-            gain * errors as f64 / self.overlap(index, *horizon) as f64
+            gain * errors as f64 / self.overlap(*horizon) as f64
         });
         if gains.take_while(|gain| gain.is_finite()).sum::<f64>() < -LIKELIER {
             Measure::Own

@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     Ahead, Forecaster, Series, State,
+    ets::Ets,
     naive::Naive,
     noise::{Noise, student_t},
     outlook::Linear,
@@ -227,6 +228,49 @@ fn what_was_positive_stays_so_in_its_order() {
     assert_eq!(stretched(&wide, 100.0, 90.0), 70.0);
     // A model that draws negative values itself may do so.
     assert_eq!(stretched(&wide, 10.0, -10.0), -50.0);
+}
+
+#[test]
+fn around_zero_and_below_values_keep_their_order() {
+    let narrow = Stretch {
+        slope: 0.5,
+        knots: vec![(2.0, 0.25)],
+    };
+    assert_eq!(stretched(&narrow, -1.0, 0.5), -0.25);
+    for point in [-3.0, 0.0] {
+        let mut values: Vec<f64> = (-80..=80).map(|value| f64::from(value) / 10.0).collect();
+        narrow.all(point, &mut values);
+        assert!(values.windows(2).all(|pair| pair[0] < pair[1]), "{point}");
+    }
+}
+
+#[test]
+fn a_model_that_never_saw_the_newest_level_tells_nothing() {
+    // Noise around a level, which the older part says to be constant, and a new level.
+    let mut rng = rng("shift");
+    let values: Vec<f64> = (0..1_000)
+        .map(|step| if step < 700 { 100.0 } else { 200.0 } + rng.normal())
+        .collect();
+    let dates = dates(values.len());
+    let width = |text: &str| {
+        let history = part(&dates, &values, 0..values.len());
+        let state = Ets.fit(history, &params(text), None).unwrap().state;
+        let ahead = Ahead {
+            steps: 10,
+            dates: &[],
+            regressors: &[],
+        };
+        let paths = Ets.simulate(&state, ahead, 1_000, &Streams::new(&Digest::new()));
+        crate::moments::deviation(paths.unwrap().step(9))
+    };
+    let without = width("{}");
+    for text in [CONFORMAL, VOLATILITY, r#"{"calibrate":"auto"}"#] {
+        let with = width(text);
+        assert!(
+            (0.2..5.0).contains(&(with / without)),
+            "{text}: {with} {without}"
+        );
+    }
 }
 
 #[test]

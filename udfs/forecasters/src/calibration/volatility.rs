@@ -47,6 +47,13 @@ pub(crate) struct Observed {
     pub(crate) value: f64,
 }
 
+impl Observed {
+    /// How far apart they are.
+    pub(super) fn distance(&self) -> f64 {
+        (self.value - self.predicted).abs()
+    }
+}
+
 impl Volatility {
     /// The likeliest of what can be learned from some predictions, brought up to the last of them.
     /// Errors may be relative where all is positive.
