@@ -251,7 +251,7 @@ def bars(judged: Judgements, p_values: PValues, models: list[str], reference: st
         if model != reference:
             cases = [(commodity, ahead) for commodity in COMMODITIES for ahead in AHEAD]
             least = max(crps_ratio(judged, commodity, model, reference, ahead)[1] for commodity, ahead in cases)
-            text = f"{model}: CRPS not worse than of {reference}, least of any 95 % interval of the ratios ≤ 1"
+            text = f"{model}: CRPS nowhere surely worse than of {reference}: lower ends of the 95 % intervals of the ratios ≤ 1"
             yield Bar(text, f"{least:.3f}", least <= 1)
         least, where = min((of_models[model], where) for where, of_models in p_values.items())
         text = f"{model}: least of {len(p_values)} p values one day ahead ≥ {SIGNIFICANCE}"

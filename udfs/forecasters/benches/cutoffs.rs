@@ -1,11 +1,12 @@
 //! What a warm start saves: `auto_arima` fitted at 16 cutoffs half a year apart, from nothing each
-//! time, and each from the state of the one before. `benches/cutoffs.py` runs it on daily prices.
+//! time, and each from the state of the one before; without the calibration of its paths and with it,
+//! which takes the same time either way. `benches/cutoffs.py` runs it on daily prices.
 //!
 //! ```text
 //! cargo bench -p almanac-forecasters --bench cutoffs -- FILE…   # lines of `day close`, days from 1970
 //! ```
 //!
-//! Prints one JSON line for each file.
+//! Prints two JSON lines for each file.
 
 use std::time::{Duration, Instant};
 
@@ -31,23 +32,28 @@ fn main() {
             .map(|back| newest - back * APART_DAYS)
             .map(|cutoff| dates.partition_point(|date| *date <= cutoff))
             .collect();
-        let fit = |warm: bool| fit_all(&dates, &values, &lengths, warm);
-        let (mut cold, mut warm) = (fit(false), fit(true));
-        for _ in 1..ROUNDS {
-            cold.seconds = cold.seconds.min(fit(false).seconds);
-            warm.seconds = warm.seconds.min(fit(true).seconds);
+        for calibrate in ["none", "auto"] {
+            let params = Params::parse(&json!({ "calibrate": calibrate }).to_string());
+            let params = params.expect("parameters");
+            let fit = |warm: bool| fit_all(&dates, &values, &lengths, &params, warm);
+            let (mut cold, mut warm) = (fit(false), fit(true));
+            for _ in 1..ROUNDS {
+                cold.seconds = cold.seconds.min(fit(false).seconds);
+                warm.seconds = warm.seconds.min(fit(true).seconds);
+            }
+            let line = json!({
+                "file": file,
+                "calibrate": calibrate,
+                "cutoffs": CUTOFFS,
+                "shortest": lengths[0],
+                "longest": values.len(),
+                "cold_seconds": cold.seconds.as_secs_f64(),
+                "warm_seconds": warm.seconds.as_secs_f64(),
+                "cold_mean_aicc": cold.mean_aicc,
+                "warm_mean_aicc": warm.mean_aicc,
+            });
+            println!("{line}");
         }
-        let line = json!({
-            "file": file,
-            "cutoffs": CUTOFFS,
-            "shortest": lengths[0],
-            "longest": values.len(),
-            "cold_seconds": cold.seconds.as_secs_f64(),
-            "warm_seconds": warm.seconds.as_secs_f64(),
-            "cold_mean_aicc": cold.mean_aicc,
-            "warm_mean_aicc": warm.mean_aicc,
-        });
-        println!("{line}");
     }
 }
 
@@ -65,10 +71,9 @@ struct Fits {
 }
 
 /// Fits all cutoffs. The first is cold either way; its time counts.
-fn fit_all(dates: &[i32], values: &[f64], lengths: &[usize], warm: bool) -> Fits {
+fn fit_all(dates: &[i32], values: &[f64], lengths: &[usize], params: &Params, warm: bool) -> Fits {
     let entry = catalog().iter().find(|entry| entry.key == "auto_arima");
     let family: &dyn Forecaster = entry.expect("a model of the catalog").family;
-    let params = Params::default();
     let mut previous: Option<State> = None;
     let mut sum = 0.0;
     let start = Instant::now();
@@ -79,7 +84,7 @@ fn fit_all(dates: &[i32], values: &[f64], lengths: &[usize], warm: bool) -> Fits
             regressors: &[],
         };
         let fitted = family
-            .fit(history, &params, previous.as_ref())
+            .fit(history, params, previous.as_ref())
             .expect("prices can be fitted");
         sum += fitted.aicc.expect("ARIMA has a criterion");
         previous = warm.then_some(fitted.state);

@@ -12,13 +12,13 @@ const MOST_OBSERVATIONS: usize = 2_000;
 const LEAST_OBSERVATIONS: usize = 40;
 
 /// As many origins are looked ahead from at most.
-const ORIGINS: usize = 200;
+const ORIGINS: usize = 300;
 
 /// At one origin in so many, paths are drawn to be compared: the first step is compared with many
 /// more errors that are independent than later ones, so what is drawn for it has to be more exact.
-const DRAWN: usize = 4;
+const DRAWN: usize = 6;
 const NEAR: usize = 768;
-const FAR: usize = 48;
+const FAR: usize = 128;
 
 /// A model of the older part whose errors in the newer one are so many times those of the model of
 /// the whole did not see what happened there, and tells nothing of the other.
@@ -72,6 +72,9 @@ pub(crate) struct Experience {
     /// Distances that the model drew, by horizon, over its own deviation.
     drawn: [Vec<f64>; HORIZONS.len()],
     origins: usize,
+    /// The model's own deviation of one step at the newest origin, which stands for those until the
+    /// next.
+    own: f64,
     /// Origins are so many observations apart, on average.
     stride: usize,
     /// The sum of the distances of observations from what was predicted of them.
@@ -100,6 +103,7 @@ impl Experience {
             by_volatility: Errors::default(),
             drawn: Default::default(),
             origins: 0,
+            own: f64::NAN,
             stride: window.div_ceil(ORIGINS),
             errors: 0.0,
             fitted_errors: distances.filter(|distance| distance.is_finite()).sum(),
@@ -123,17 +127,14 @@ impl Experience {
         let point = outlook.point();
         let spread = spread(outlook, steps);
         let first = self.volatility.deviation(point[0]) / spread[0];
-        for (index, horizon) in HORIZONS.iter().enumerate().take_while(|h| *h.1 <= steps) {
+        self.own = spread[0];
+        // The errors of one step are taken as they come, at every observation.
+        let horizons = HORIZONS.iter().enumerate().skip(1);
+        for (index, horizon) in horizons.take_while(|h| *h.1 <= steps) {
             let step = horizon - 1;
             let (own, error) = (spread[step], (actual[step] - point[step]).abs());
-            if self.wanted.takes(Measure::Own) {
-                self.by_own.push(index, error, own);
-            }
-            // The first are taken as they come, at every observation.
-            if index > 0 && self.wanted.takes(Measure::Volatility) {
-                let given = first * self.volatility.growth(*horizon) * own;
-                self.by_volatility.push(index, error, given);
-            }
+            let given = first * self.volatility.growth(*horizon) * own;
+            self.push(index, error, own, given);
         }
         if self.origins.is_multiple_of(DRAWN) {
             self.draw(outlook, &point, &spread);
@@ -164,11 +165,18 @@ impl Experience {
         if error.is_finite() {
             self.errors += error;
         }
-        if self.wanted.takes(Measure::Volatility) {
-            let deviation = self.volatility.deviation(observed.predicted);
-            self.by_volatility.push(0, error, deviation);
-        }
+        let deviation = self.volatility.deviation(observed.predicted);
+        self.push(0, error, self.own, deviation);
         self.volatility.observe(observed);
+    }
+
+    fn push(&mut self, index: usize, error: f64, own: f64, by_volatility: f64) {
+        if self.wanted.takes(Measure::Own) {
+            self.by_own.push(index, error, own);
+        }
+        if self.wanted.takes(Measure::Volatility) {
+            self.by_volatility.push(index, error, by_volatility);
+        }
     }
 
     /// What was learned. Where the newer observations changed what the model thinks of its width,
