@@ -377,6 +377,110 @@ fn simulate_bare(family: &dyn Forecaster, state: &State) -> Paths {
     family.simulate(state, ahead, 5, &streams("paths")).unwrap()
 }
 
+/// A walk to which something happens.
+fn wild(name: &str) -> Sample {
+    let mut sample = Sample::walk(240, 1.0);
+    let values = &mut sample.values;
+    match name {
+        "one value far above" => values[200] = 1e15,
+        "one value far below" => values[200] = -1e15,
+        "a huge newest value" => values[239] = 1e300,
+        "a tiny value" => values[100] = 1e-300,
+        "another scale" => values[150..].iter_mut().for_each(|value| *value *= 1e6),
+        "a new level" => values[150..].iter_mut().for_each(|value| *value += 100.0),
+        "another sign" => values[150..].iter_mut().for_each(|value| *value -= 1e6),
+        "mostly zero" => {
+            for (index, value) in values.iter_mut().enumerate() {
+                *value *= f64::from(u8::from(index % 5 == 0));
+            }
+        }
+        "at rest, then not" => values[..200].fill(5.0),
+        "at rest at last" => values[100..].fill(5.0),
+        "around zero" => values.iter_mut().for_each(|value| *value -= 100.0),
+        "steps" => {
+            for (index, value) in values.iter_mut().enumerate() {
+                *value = (index / 40) as f64;
+            }
+        }
+        _ => panic!("{name}"),
+    }
+    sample
+}
+
+#[test]
+fn wild_histories_give_finite_forecasts_or_a_named_error() {
+    let names = [
+        "one value far above",
+        "one value far below",
+        "a huge newest value",
+        "a tiny value",
+        "another scale",
+        "a new level",
+        "another sign",
+        "mostly zero",
+        "at rest, then not",
+        "at rest at last",
+        "around zero",
+        "steps",
+    ];
+    let mut forecasts = 0;
+    for name in names {
+        let sample = wild(name);
+        for entry in catalog() {
+            for calibration in [r#"{"calibrate":"none"}"#, r#"{"calibrate":"auto"}"#] {
+                let params = params_under(entry, calibration);
+                let Ok(fitted) = entry.family.fit(sample.series(), &params, None) else {
+                    continue;
+                };
+                forecasts += 1;
+                let key = format!("{} {name} {calibration}", entry.key);
+                let ahead = Ahead {
+                    steps: 20,
+                    dates: &[],
+                    regressors: &[vec![0.3; 20], vec![0.3; 20]],
+                };
+                let outlook = entry.family.outlook(&fitted.state, ahead).unwrap();
+                let point = outlook.point();
+                assert!(point.iter().all(|value| value.is_finite()), "{key}");
+                let paths = outlook.simulate(20, 50, &streams("paths"));
+                assert_finite(&paths, &key);
+                let mut alone = [0.0; 20];
+                outlook.draw(&mut streams("paths").path(7), &mut alone);
+                for (step, value) in alone.iter().enumerate() {
+                    assert_eq!(*value, paths.step(step)[6], "{key}");
+                }
+            }
+        }
+    }
+    // Most models take most of them.
+    assert!(
+        forecasts > names.len() * catalog().len() * 2 * 9 / 10,
+        "{forecasts}"
+    );
+}
+
+#[test]
+fn a_new_level_does_not_make_the_paths_of_the_catalog_absurd() {
+    let sample = wild("a new level");
+    for entry in catalog() {
+        let width = |calibration: &str| {
+            let params = params_under(entry, calibration);
+            let state = entry.family.fit(sample.series(), &params, None);
+            let paths = simulate(entry.family, &state.unwrap().state, 10, 1_000);
+            [0, 9].map(|step| {
+                let mut values = paths.step(step).to_vec();
+                values.sort_unstable_by(f64::total_cmp);
+                values[899] - values[100]
+            })
+        };
+        let without = width(r#"{"calibrate":"none"}"#);
+        let with = width("{}");
+        for (with, without) in with.iter().zip(without) {
+            assert!(*with < 5.0 * without, "{}: {with} of {without}", entry.key);
+        }
+    }
+}
+
 #[test]
 fn losses_are_measured_within_the_history_and_beyond_it() {
     let sample = Sample::walk(300, 1.0);
