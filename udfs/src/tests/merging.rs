@@ -304,7 +304,7 @@ async fn train_is_a_function_that_a_user_can_call() {
         .await
         .unwrap();
     let trained = Trained::at(found[0].column(0).as_struct(), 0);
-    let spec = ModelSpec::of_family("random_walk");
+    let spec = ModelSpec::parse("random_walk").unwrap();
     assert_eq!(
         trained.state,
         Some(state_of(&spec, &weekdays_before(FIRST)))
