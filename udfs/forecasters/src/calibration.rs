@@ -38,6 +38,7 @@ use crate::{
     outlook::Outlook,
     rng::{Rng, Streams},
     state::corrupt,
+    wide::wide,
 };
 use curve::Curve;
 pub(crate) use experience::{Experience, window};
@@ -169,68 +170,104 @@ impl Calibration {
 struct Stretch {
     /// The slope before the first knot.
     slope: f64,
-    /// The distances at the knots, and by how much the slope grows there.
-    knots: Vec<(f64, f64)>,
+    /// The distances at the knots, and by how much the slope grows there; places that the curve has
+    /// no use for change nothing.
+    knots: [(f64, f64); curve::MOST_KNOTS],
+    /// The greatest slope.
+    steepest: f64,
 }
 
 /// Values stretched together.
-const LANES: usize = 8;
+const LANES: usize = 16;
 
 impl Stretch {
     fn new(curve: &Curve, spread: f64, factor: f64) -> Stretch {
         let slopes: Vec<f64> = curve.slopes().map(|slope| slope * factor).collect();
         let from = curve.expected().iter().map(|knot| knot * spread);
         let growths = slopes.windows(2).map(|pair| pair[1] - pair[0]);
+        Stretch::along(slopes[0], from.zip(growths))
+    }
+
+    fn along(slope: f64, bends: impl IntoIterator<Item = (f64, f64)>) -> Stretch {
+        let mut knots = [(0.0, 0.0); curve::MOST_KNOTS];
+        let (mut now, mut steepest) = (slope, slope);
+        for (place, bend) in knots.iter_mut().zip(bends) {
+            *place = bend;
+            now += bend.1;
+            steepest = steepest.max(now);
+        }
         Stretch {
-            slope: slopes[0],
-            knots: from.zip(growths).collect(),
+            slope,
+            knots,
+            steepest,
         }
     }
 
     /// Stretches values of one step.
     fn all(&self, point: f64, values: &mut [f64]) {
-        let half = 0.5 * point;
-        let mut chunks = values.chunks_exact_mut(LANES);
-        for chunk in &mut chunks {
-            let mut moved = [0.0; LANES];
-            self.move_lanes(point, chunk, &mut moved);
-            // Where none is far below the point forecast, none needs a second look.
-            let mut near = true;
-            for moved in &moved {
-                near &= (half..=f64::MAX).contains(moved);
-            }
-            if near {
-                chunk.copy_from_slice(&moved);
-            } else {
-                for (value, moved) in chunk.iter_mut().zip(moved) {
-                    *value = kept(point, *value, moved);
+        wide(
+            #[inline(always)]
+            || {
+                let plain = self.none_is_kept(point, values);
+                let (chunks, rest) = values.as_chunks_mut::<LANES>();
+                for values in chunks {
+                    self.each(point, plain, values);
                 }
+                for value in rest {
+                    self.each(point, plain, std::array::from_mut(value));
+                }
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn each<const L: usize>(&self, point: f64, plain: bool, values: &mut [f64; L]) {
+        let moved = self.moved(point, values);
+        if plain {
+            *values = moved;
+        } else {
+            for (value, moved) in values.iter_mut().zip(moved) {
+                *value = kept(point, *value, moved);
             }
-        }
-        for value in chunks.into_remainder() {
-            let mut moved = [0.0];
-            self.move_lanes(point, &[*value], &mut moved);
-            *value = kept(point, *value, moved[0]);
         }
     }
 
-    #[inline]
-    fn move_lanes<const N: usize>(&self, point: f64, values: &[f64], moved: &mut [f64; N]) {
-        let mut distances = [0.0; N];
-        let mut sides = [0.0; N];
-        for lane in 0..N {
+    /// Whether values lie so close that [`kept`] has nothing to do for any.
+    #[inline(always)]
+    fn none_is_kept(&self, point: f64, values: &[f64]) -> bool {
+        let close = if point > 0.0 { 0.499 * point } else { f64::MAX };
+        let limit = close.min(1e300) / self.steepest;
+        // Sums of what distances are in excess, for they are vectors where comparisons are not.
+        let mut excess = [0.0; LANES];
+        let (chunks, rest) = values.as_chunks::<LANES>();
+        for values in chunks {
+            for lane in 0..LANES {
+                excess[lane] += ((values[lane] - point).abs() - limit).max(0.0);
+            }
+        }
+        let near = |value: &f64| (value - point).abs() <= limit;
+        excess.iter().sum::<f64>() == 0.0 && rest.iter().all(near)
+    }
+
+    #[inline(always)]
+    fn moved<const L: usize>(&self, point: f64, values: &[f64; L]) -> [f64; L] {
+        let mut sides = [0.0; L];
+        let mut distances = [0.0; L];
+        let mut moved = [0.0; L];
+        for lane in 0..L {
             sides[lane] = values[lane] - point;
             distances[lane] = sides[lane].abs();
             moved[lane] = self.slope * distances[lane];
         }
         for (from, growth) in &self.knots {
-            for lane in 0..N {
+            for lane in 0..L {
                 moved[lane] += growth * (distances[lane] - from).max(0.0);
             }
         }
-        for lane in 0..N {
+        for lane in 0..L {
             moved[lane] = point + moved[lane].copysign(sides[lane]);
         }
+        moved
     }
 }
 
@@ -266,12 +303,11 @@ impl Outlook for Calibrated {
         }
     }
 
-    fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {
-        let mut paths = self.inner.simulate(steps, count, streams);
-        if count > 0 {
-            for (step, values) in paths.values.chunks_exact_mut(count).enumerate() {
-                self.stretches[step].all(self.point[step], values);
-            }
+    fn draw_all(&self, steps: usize, rngs: &[Rng]) -> Paths {
+        let mut paths = self.inner.draw_all(steps, rngs);
+        let expected = self.stretches.iter().zip(&self.point);
+        for (values, (stretch, point)) in paths.rows().zip(expected) {
+            stretch.all(*point, values);
         }
         paths
     }

@@ -35,6 +35,7 @@ use crate::{
     moments::{mean, median},
     noise,
     outlook::Outlook,
+    paths::Paths,
     rng::Rng,
     seasons::{self, SEASON_LENGTH, SEASON_LENGTHS},
     series::{Ahead, Series},
@@ -281,6 +282,13 @@ struct Mixture {
     moves: Vec<Vec<f64>>,
 }
 
+impl Mixture {
+    /// The member that draws a path.
+    fn pick(&self, rng: &mut Rng) -> usize {
+        (rng.uniform() * self.members.len() as f64) as usize
+    }
+}
+
 impl Outlook for Mixture {
     fn point(&self) -> Vec<f64> {
         self.point.clone()
@@ -301,10 +309,35 @@ impl Outlook for Mixture {
     }
 
     fn draw(&self, rng: &mut Rng, path: &mut [f64]) {
-        let member = (rng.uniform() * self.members.len() as f64) as usize;
+        let member = self.pick(rng);
         self.members[member].draw(rng, path);
         for (value, way) in path.iter_mut().zip(&self.moves[member]) {
             *value += way;
+        }
+    }
+
+    fn draw_all(&self, steps: usize, rngs: &[Rng]) -> Paths {
+        let count = rngs.len();
+        let mut shares = vec![(vec![], vec![]); self.members.len()];
+        for (path, mut rng) in rngs.iter().cloned().enumerate() {
+            let (paths, rngs) = &mut shares[self.pick(&mut rng)];
+            paths.push(path);
+            rngs.push(rng);
+        }
+        let mut values = vec![0.0; steps * count];
+        for ((member, moves), (paths, rngs)) in self.members.iter().zip(&self.moves).zip(&shares) {
+            let mut drawn = member.draw_all(steps, rngs);
+            let rows = values.chunks_exact_mut(count.max(1));
+            for ((row, drawn), way) in rows.zip(drawn.rows()).zip(moves) {
+                for (path, value) in paths.iter().zip(drawn) {
+                    row[*path] = *value + way;
+                }
+            }
+        }
+        Paths {
+            steps,
+            count,
+            values,
         }
     }
 }

@@ -51,6 +51,7 @@ mod sizes;
 mod stl;
 mod theta;
 mod transform;
+mod wide;
 mod window;
 mod window_mean;
 mod ziggurat;

@@ -7,7 +7,8 @@ use crate::{
     math::{exp, ln},
     outlook::Outlook,
     paths::Paths,
-    rng::{Rng, Streams},
+    rng::Rng,
+    wide::wide,
 };
 
 /// The parameter by which users choose.
@@ -83,6 +84,7 @@ pub(crate) fn of_observation(date: Day, value: f64) -> Result<f64, StateError> {
 }
 
 /// The value with a logarithm, the largest or smallest double where it is beyond them.
+#[inline(always)]
 pub(crate) fn back(logarithm: f64) -> f64 {
     exp(logarithm).clamp(f64::MIN_POSITIVE, f64::MAX)
 }
@@ -108,12 +110,16 @@ impl<O: Outlook> Outlook for Exponential<O> {
         Some(point.iter().zip(&inner).map(apart).collect())
     }
 
-    fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {
-        let mut paths = self.0.simulate(steps, count, streams);
-        paths
-            .values
-            .iter_mut()
-            .for_each(|value| *value = back(*value));
+    fn draw_all(&self, steps: usize, rngs: &[Rng]) -> Paths {
+        let mut paths = self.0.draw_all(steps, rngs);
+        wide(
+            #[inline(always)]
+            || {
+                for value in &mut paths.values {
+                    *value = back(*value);
+                }
+            },
+        );
         paths
     }
 }
@@ -121,7 +127,7 @@ impl<O: Outlook> Outlook for Exponential<O> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Digest, noise::Noise, outlook::Linear};
+    use crate::{Digest, Streams, noise::Noise, outlook::Linear};
 
     #[test]
     fn logarithms_are_taken_of_positive_values_that_differ() {

@@ -39,7 +39,7 @@ use crate::{
     noise,
     outlook::Outlook,
     paths::Paths,
-    rng::{Rng, Streams},
+    rng::Rng,
     seasons::{self, MOST_SEASONS, SEASON_LENGTH, SEASON_LENGTHS},
     series::{Ahead, Series},
     state::corrupt,
@@ -306,11 +306,11 @@ impl Outlook for Seasonal {
         Some(rest.iter().map(|own| self.stretch * own).collect())
     }
 
-    fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {
-        let mut paths = self.rest.simulate(steps, count, streams);
-        for step in 0..steps {
-            let (middle, season) = (self.middle[step], self.season[step]);
-            for value in &mut paths.values[step * count..(step + 1) * count] {
+    fn draw_all(&self, steps: usize, rngs: &[Rng]) -> Paths {
+        let mut paths = self.rest.draw_all(steps, rngs);
+        let expected = self.middle.iter().zip(&self.season);
+        for (row, (middle, season)) in paths.rows().zip(expected) {
+            for value in row {
                 *value = middle + self.stretch * (*value - middle) + season;
             }
         }
@@ -359,7 +359,7 @@ fn stretch(settings: &[Settings], length: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Digest, Forecaster, paths::check_moments};
+    use crate::{Digest, Forecaster, Streams, paths::check_moments};
 
     /// Hours with a day, a week and a slow trend, and what a state of it is fitted with.
     fn hours(length: usize, level: f64) -> (Vec<i32>, Vec<f64>) {

@@ -181,12 +181,11 @@ impl Noise {
     #[inline]
     pub(crate) fn fill_lane<const N: usize>(
         &self,
-        rng: &Rng,
+        mut rng: Rng,
         errors: &mut [[f64; N]],
         lane: usize,
     ) {
-        // A copy for each loop: a generator whose address is never taken stays in registers.
-        let mut rng = rng.clone();
+        // By value: a generator whose address is never taken stays in registers.
         if let Noise::Gaussian { deviation } = self {
             for step in errors {
                 step[lane] = deviation * rng.normal();

@@ -2,7 +2,7 @@
 
 use crate::{
     noise::Noise,
-    paths::Paths,
+    paths::{LANES, Paths},
     rng::{Rng, Streams},
 };
 
@@ -22,9 +22,15 @@ pub trait Outlook: Send {
         None
     }
 
-    /// Draws paths 1 … `count`, each from its own stream, the same numbers as [`Outlook::draw`].
+    /// Draws a path from each of these random numbers: the same as [`Outlook::draw`] does.
+    fn draw_all(&self, steps: usize, rngs: &[Rng]) -> Paths {
+        Paths::draw(steps, rngs, |rng, path| self.draw(rng, path))
+    }
+
+    /// Draws paths 1 … `count`, each from its own stream.
     fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {
-        Paths::draw(steps, count, streams, |rng, path| self.draw(rng, path))
+        let rngs: Vec<Rng> = (1..=count as u64).map(|path| streams.path(path)).collect();
+        self.draw_all(steps, &rngs)
     }
 }
 
@@ -63,9 +69,6 @@ pub(crate) struct Linear {
     pub(crate) noise: Noise,
 }
 
-/// Paths drawn together, so that the errors of a step lie side by side.
-const LANES: usize = 16;
-
 impl Outlook for Linear {
     fn point(&self) -> Vec<f64> {
         self.mean.clone()
@@ -96,34 +99,24 @@ impl Outlook for Linear {
         Some(deviations.collect())
     }
 
-    fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {
-        let mut paths = Paths {
-            steps,
-            count,
-            values: vec![0.0; steps * count],
-        };
-        let mut errors = vec![[0.0; LANES]; steps];
-        let mut values = vec![[0.0; LANES]; steps];
-        let flat = self.is_flat();
-        for first in (0..count).step_by(LANES) {
-            let lanes = LANES.min(count - first);
-            for lane in 0..lanes {
-                let rng = streams.path((first + lane) as u64 + 1);
-                self.noise.fill_lane(&rng, &mut errors, lane);
-            }
-            if flat {
-                self.sum_flat(&errors, &mut values);
-            } else {
-                self.sum(&errors, &mut values);
-            }
-            for (row, values) in paths.values.chunks_exact_mut(count).zip(&values) {
-                match row[first..].first_chunk_mut::<LANES>() {
-                    Some(row) => *row = *values,
-                    None => row[first..].copy_from_slice(&values[..lanes]),
-                }
-            }
+    fn draw_all(&self, steps: usize, rngs: &[Rng]) -> Paths {
+        if self.is_flat() {
+            Paths::from_errors(
+                steps,
+                rngs,
+                &self.noise,
+                #[inline(always)]
+                |lanes| self.sum_flat(lanes),
+            )
+        } else {
+            Paths::from_errors(
+                steps,
+                rngs,
+                &self.noise,
+                #[inline(always)]
+                |lanes| self.sum(lanes),
+            )
         }
-        paths
     }
 }
 
@@ -134,14 +127,14 @@ impl Linear {
         same(&self.mean) && same(self.weights.get(1..).unwrap_or_default())
     }
 
-    /// The values that errors make, each lane on its own: the additions of [`Outlook::draw`], in its
+    /// Turns errors into values, each lane on its own: the additions of [`Outlook::draw`], in its
     /// order.
-    // Compiled alone, its sums are vectors; within a loop over paths they are not.
-    #[inline(never)]
-    fn sum(&self, errors: &[[f64; LANES]], values: &mut [[f64; LANES]]) {
-        for (step, value) in values.iter_mut().enumerate() {
+    #[inline(always)]
+    fn sum(&self, lanes: &mut [[f64; LANES]]) {
+        // The newest first, which no other step needs.
+        for step in (0..lanes.len()).rev() {
             let mut sum = [self.mean[step]; LANES];
-            for (error, weight) in errors[..=step]
+            for (error, weight) in lanes[..=step]
                 .iter()
                 .zip(self.weights[..=step].iter().rev())
             {
@@ -149,23 +142,24 @@ impl Linear {
                     sum[lane] += weight * error[lane];
                 }
             }
-            *value = sum;
+            lanes[step] = sum;
         }
     }
 
     /// The same additions where the outlook is flat: the sums of a step begin with those of the step
     /// before.
-    #[inline(never)]
-    fn sum_flat(&self, errors: &[[f64; LANES]], values: &mut [[f64; LANES]]) {
+    #[inline(always)]
+    fn sum_flat(&self, lanes: &mut [[f64; LANES]]) {
         let Some((first, mean)) = self.weights.first().zip(self.mean.first()) else {
             return;
         };
         let later = self.weights.get(1).unwrap_or(first);
         let mut sum = [*mean; LANES];
-        for (value, error) in values.iter_mut().zip(errors) {
+        for errors in lanes {
             for lane in 0..LANES {
-                value[lane] = sum[lane] + first * error[lane];
-                sum[lane] += later * error[lane];
+                let error = errors[lane];
+                errors[lane] = sum[lane] + first * error;
+                sum[lane] += later * error;
             }
         }
     }

@@ -1,6 +1,9 @@
 //! Simulated futures.
 
-use crate::rng::{Rng, Streams};
+use crate::{noise::Noise, rng::Rng, wide::wide};
+
+/// Paths made together, so that the numbers of a step lie side by side.
+pub(crate) const LANES: usize = 16;
 
 /// Simulated futures of one series, all paths of a step together.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,20 +22,58 @@ impl Paths {
         &self.values[step * self.count..(step + 1) * self.count]
     }
 
-    /// Draws every path from its own stream (path ids count from 1). `draw` fills one path, oldest
-    /// step first, reading nothing but its random numbers and what it has filled itself.
+    /// The values of each step, to be changed.
+    pub(crate) fn rows(&mut self) -> impl Iterator<Item = &mut [f64]> {
+        self.values.chunks_exact_mut(self.count.max(1))
+    }
+
+    /// Draws every path from its own random numbers. `draw` fills one path, oldest step first, reading
+    /// nothing but its random numbers and what it has filled itself.
     pub(crate) fn draw(
         steps: usize,
-        count: usize,
-        streams: &Streams,
+        rngs: &[Rng],
         mut draw: impl FnMut(&mut Rng, &mut [f64]),
     ) -> Paths {
+        let count = rngs.len();
         let mut values = vec![0.0; steps * count];
         let mut path = vec![0.0; steps];
-        for index in 0..count {
-            draw(&mut streams.path(index as u64 + 1), &mut path);
+        for (index, rng) in rngs.iter().enumerate() {
+            draw(&mut rng.clone(), &mut path);
             for (step, value) in path.iter().enumerate() {
                 values[step * count + index] = *value;
+            }
+        }
+        Paths {
+            steps,
+            count,
+            values,
+        }
+    }
+
+    /// Draws every path from errors that are independent of it: `run` turns those of some paths,
+    /// `errors[step][lane]`, into their values.
+    pub(crate) fn from_errors(
+        steps: usize,
+        rngs: &[Rng],
+        noise: &Noise,
+        run: impl Fn(&mut [[f64; LANES]]),
+    ) -> Paths {
+        let count = rngs.len();
+        let mut values = vec![0.0; steps * count];
+        let mut lanes = vec![[0.0; LANES]; steps];
+        for (rngs, first) in rngs.chunks(LANES).zip((0..).step_by(LANES)) {
+            for (lane, rng) in rngs.iter().enumerate() {
+                noise.fill_lane(rng.clone(), &mut lanes, lane);
+            }
+            wide(
+                #[inline(always)]
+                || run(&mut lanes),
+            );
+            for (row, lanes) in values.chunks_exact_mut(count).zip(&lanes) {
+                match row[first..].first_chunk_mut::<LANES>() {
+                    Some(row) => *row = *lanes,
+                    None => row[first..].copy_from_slice(&lanes[..rngs.len()]),
+                }
             }
         }
         Paths {

@@ -282,6 +282,7 @@ impl Transform {
     }
 
     /// The next observation from what the family would see.
+    #[inline(always)]
     pub(crate) fn back(&self, value: f64) -> f64 {
         let value = match self {
             Transform::Log => exp(value),

@@ -11,6 +11,7 @@ use crate::{
     errors::StateError,
     noise::Noise,
     outlook::{Linear, Outlook},
+    paths::Paths,
     rng::Rng,
     series::{Ahead, Series},
     state::corrupt,
@@ -417,6 +418,24 @@ impl Outlook for Unsure {
                 *value += size * effect;
             }
         }
+    }
+
+    fn draw_all(&self, steps: usize, rngs: &[Rng]) -> Paths {
+        let mut rngs = rngs.to_vec();
+        let sizes: Vec<Vec<f64>> = self
+            .parts
+            .iter()
+            .map(|_| rngs.iter_mut().map(Rng::normal).collect())
+            .collect();
+        let mut paths = self.linear.draw_all(steps, &rngs);
+        for (part, sizes) in self.parts.iter().zip(&sizes) {
+            for (effect, row) in part.iter().zip(paths.rows()) {
+                for (value, size) in row.iter_mut().zip(sizes) {
+                    *value += size * effect;
+                }
+            }
+        }
+        paths
     }
 
     fn deviations(&self) -> Option<Vec<f64>> {

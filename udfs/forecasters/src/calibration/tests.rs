@@ -202,10 +202,7 @@ fn stretched(stretch: &Stretch, point: f64, value: f64) -> f64 {
 #[test]
 fn distances_go_along_straight_lines_between_knots() {
     // Knots at 10 and 20, which go to 10 and 15.
-    let stretch = Stretch {
-        slope: 1.0,
-        knots: vec![(10.0, -0.5), (20.0, 0.25)],
-    };
+    let stretch = Stretch::along(1.0, [(10.0, -0.5), (20.0, 0.25)]);
     let found = [0.0, 4.0, 10.0, 16.0, 20.0, 40.0].map(|at| stretched(&stretch, 0.0, -at));
     assert_eq!(found, [0.0, -4.0, -10.0, -13.0, -15.0, -30.0]);
     assert_eq!(stretched(&stretch, 100.0, 116.0), 113.0);
@@ -218,13 +215,15 @@ fn distances_go_along_straight_lines_between_knots() {
 
 #[test]
 fn what_was_positive_stays_so_in_its_order() {
-    let wide = Stretch {
-        slope: 3.0,
-        knots: vec![],
-    };
+    let wide = Stretch::along(3.0, []);
     let mut found: Vec<f64> = (1..=100).map(f64::from).collect();
+    let alone: Vec<f64> = found
+        .iter()
+        .map(|value| stretched(&wide, 100.0, *value))
+        .collect();
     wide.all(100.0, &mut found);
     assert!(found[0] > 0.0 && found.is_sorted());
+    assert_eq!(found, alone);
     assert_eq!(stretched(&wide, 100.0, 90.0), 70.0);
     // A model that draws negative values itself may do so.
     assert_eq!(stretched(&wide, 10.0, -10.0), -50.0);
@@ -232,10 +231,7 @@ fn what_was_positive_stays_so_in_its_order() {
 
 #[test]
 fn around_zero_and_below_values_keep_their_order() {
-    let narrow = Stretch {
-        slope: 0.5,
-        knots: vec![(2.0, 0.25)],
-    };
+    let narrow = Stretch::along(0.5, [(2.0, 0.25)]);
     assert_eq!(stretched(&narrow, -1.0, 0.5), -0.25);
     for point in [-3.0, 0.0] {
         let mut values: Vec<f64> = (-80..=80).map(|value| f64::from(value) / 10.0).collect();
@@ -275,10 +271,7 @@ fn a_model_that_never_saw_the_newest_level_tells_nothing() {
 
 #[test]
 fn values_stay_finite() {
-    let wide = Stretch {
-        slope: 3.0,
-        knots: vec![(1.0, -2.0)],
-    };
+    let wide = Stretch::along(3.0, [(1.0, -2.0)]);
     for value in [f64::MAX, f64::MIN] {
         assert_eq!(stretched(&wide, 0.0, value), value);
     }
@@ -303,8 +296,8 @@ fn paths_drawn_together_are_those_drawn_alone_and_longer_ones_go_on() {
         calibration.apply(Box::new(inner), steps)
     };
     let streams = Streams::new(&Digest::new());
-    let together = calibrated(9).simulate(9, 13, &streams);
-    for path in 0..13 {
+    let together = calibrated(9).simulate(9, 37, &streams);
+    for path in 0..37 {
         let mut alone = [0.0; 4];
         calibrated(4).draw(&mut streams.path(path as u64 + 1), &mut alone);
         for (step, value) in alone.iter().enumerate() {

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     noise::Noise,
     outlook::{Outlook, first_order},
+    paths::Paths,
     rng::Rng,
 };
 
@@ -25,19 +26,28 @@ pub(crate) struct Future {
 const LEAST_ERROR: f64 = -0.999_999;
 
 impl Future {
-    fn walk(&self, errors: &mut dyn FnMut() -> f64, path: &mut [f64]) {
-        let mut season = self.states.season.clone();
+    /// Turns the errors of some paths, each in a lane of its own, into their values.
+    #[inline(always)]
+    fn run<const L: usize>(&self, lanes: &mut [[f64; L]]) {
+        let states = &self.states;
+        let reached = states.season.iter().take(lanes.len());
+        let mut season: Vec<[f64; L]> = reached.map(|own| [*own; L]).collect();
         by_form!(
             self.form,
-            walk(
+            walk[_](
                 &self.smoothing,
-                self.states.level,
-                self.states.growth,
+                states.level,
+                states.growth,
                 &mut season,
-                errors,
-                path
+                lanes
             )
         );
+    }
+
+    fn path(&self, errors: &[f64]) -> Vec<f64> {
+        let mut lanes: Vec<[f64; 1]> = errors.iter().map(|error| [*error]).collect();
+        self.run(&mut lanes);
+        lanes.into_iter().map(|[value]| value).collect()
     }
 }
 
@@ -45,95 +55,94 @@ impl Outlook for Future {
     /// The path without errors, which is what Hyndman, Koehler, Ord and Snyder (section 6.3) use in
     /// place of means that have no formula.
     fn point(&self) -> Vec<f64> {
-        let mut path = vec![0.0; self.steps];
-        self.walk(&mut || 0.0, &mut path);
-        path
+        self.path(&vec![0.0; self.steps])
     }
 
     fn draw(&self, rng: &mut Rng, path: &mut [f64]) {
-        if self.form.relative {
-            self.walk(&mut || self.noise.draw(rng).max(LEAST_ERROR), path);
-        } else {
-            self.walk(&mut || self.noise.draw(rng), path);
-        }
+        self.noise.fill(rng, path);
+        let drawn = self.path(path);
+        path.copy_from_slice(&drawn);
     }
 
     fn deviations(&self) -> Option<Vec<f64>> {
-        let path = |errors: &[f64]| {
-            let mut path = vec![0.0; self.steps];
-            let mut errors = errors.iter();
-            let least = if self.form.relative {
-                LEAST_ERROR
-            } else {
-                f64::MIN
-            };
-            self.walk(
-                &mut || errors.next().map_or(0.0, |error| error.max(least)),
-                &mut path,
-            );
-            path
-        };
-        Some(first_order(self.steps, self.noise.deviation(), path))
+        Some(first_order(self.steps, self.noise.deviation(), |errors| {
+            self.path(errors)
+        }))
+    }
+
+    fn draw_all(&self, steps: usize, rngs: &[Rng]) -> Paths {
+        Paths::from_errors(
+            steps,
+            rngs,
+            &self.noise,
+            #[inline(always)]
+            |lanes| self.run(lanes),
+        )
     }
 }
 
-fn walk<const E: bool, const T: u8, const S: u8>(
+#[inline(always)]
+fn walk<const E: bool, const T: u8, const S: u8, const L: usize>(
     smoothing: &Smoothing,
-    mut level: f64,
-    mut growth: f64,
-    season: &mut [f64],
-    errors: &mut dyn FnMut() -> f64,
-    path: &mut [f64],
+    level: f64,
+    growth: f64,
+    season: &mut [[f64; L]],
+    lanes: &mut [[f64; L]],
 ) {
-    let mut none = [0.0];
-    let season = if S == NONE { &mut none[..] } else { season };
+    let (mut level, mut growth) = ([level; L], [growth; L]);
     let mut last = level;
-    for cycle in path.chunks_mut(season.len()) {
-        for (value, season) in cycle.iter_mut().zip(season.iter_mut()) {
-            let damped = damp::<T>(growth, smoothing.phi);
-            let expected = grown::<T>(level, damped);
-            let predicted = seasoned::<S>(expected, *season);
-            let error = errors() * if E { predicted } else { 1.0 };
-            *value = predicted + error;
-            // Additive errors can bring a factor to zero or below, and factors can leave the range
-            // of a double. There a path stays where it was.
-            if !value.is_finite() {
-                *value = last;
-            }
-            last = *value;
-            let surprise = if S == MULTIPLICATIVE {
-                kept(error / *season, 0.0)
-            } else {
-                error
-            };
-            match T {
-                NONE => {}
-                ADDITIVE => growth = damped + smoothing.beta * surprise,
-                _ => {
-                    let next = damped + smoothing.beta * (surprise / level);
-                    growth = if next > 0.0 {
-                        kept(next, damped)
-                    } else {
-                        damped
-                    };
+    let mut none = [[0.0; L]];
+    let season = if S == NONE { &mut none[..] } else { season };
+    for cycle in lanes.chunks_mut(season.len().max(1)) {
+        for (values, season) in cycle.iter_mut().zip(season.iter_mut()) {
+            for lane in 0..L {
+                let damped = damp::<T>(growth[lane], smoothing.phi);
+                let expected = grown::<T>(level[lane], damped);
+                let predicted = seasoned::<S>(expected, season[lane]);
+                let error = if E {
+                    values[lane].max(LEAST_ERROR) * predicted
+                } else {
+                    values[lane]
+                };
+                // Additive errors can bring a factor to zero or below, and factors can leave the
+                // range of a double. There a path stays where it was.
+                let value = kept(predicted + error, last[lane]);
+                values[lane] = value;
+                last[lane] = value;
+                let surprise = if S == MULTIPLICATIVE {
+                    kept(error / season[lane], 0.0)
+                } else {
+                    error
+                };
+                match T {
+                    NONE => {}
+                    ADDITIVE => growth[lane] = damped + smoothing.beta * surprise,
+                    _ => {
+                        let next = damped + smoothing.beta * (surprise / level[lane]);
+                        growth[lane] = if next > 0.0 {
+                            kept(next, damped)
+                        } else {
+                            damped
+                        };
+                    }
                 }
-            }
-            let next = expected + smoothing.alpha * surprise;
-            level = if T == MULTIPLICATIVE && next <= 0.0 {
-                expected
-            } else {
-                kept(next, level)
-            };
-            match S {
-                NONE => {}
-                ADDITIVE => *season += smoothing.gamma * error,
-                _ => {
-                    let next = *season + smoothing.gamma * (error / expected);
-                    *season = if next > 0.0 {
-                        kept(next, *season)
-                    } else {
-                        *season
-                    };
+                let next = expected + smoothing.alpha * surprise;
+                level[lane] = if T == MULTIPLICATIVE && next <= 0.0 {
+                    expected
+                } else {
+                    kept(next, level[lane])
+                };
+                match S {
+                    NONE => {}
+                    ADDITIVE => season[lane] += smoothing.gamma * error,
+                    _ => {
+                        let next = season[lane] + smoothing.gamma * (error / expected);
+                        season[lane] = if next > 0.0 {
+                            kept(next, season[lane])
+                        } else {
+                            season[lane]
+                        };
+                    }
                 }
             }
         }
@@ -141,6 +150,7 @@ fn walk<const E: bool, const T: u8, const S: u8>(
 }
 
 /// A number, or another where it is not finite.
+#[inline(always)]
 fn kept(number: f64, otherwise: f64) -> f64 {
     if number.is_finite() {
         number

@@ -21,31 +21,32 @@ pub(crate) const NONE: u8 = 0;
 pub(crate) const ADDITIVE: u8 = 1;
 pub(crate) const MULTIPLICATIVE: u8 = 2;
 
-/// Calls a function that is generic over relative errors, trend and season with those of a form.
+/// Calls a function that is generic over relative errors, trend and season (and what is in brackets)
+/// with those of a form.
 macro_rules! by_form {
-    ($form:expr, $function:ident ( $($argument:expr),* $(,)? )) => {{
+    ($form:expr, $function:ident $([$more:tt])? ( $($argument:expr),* $(,)? )) => {{
         use $crate::ets::form::Kind as K;
         use $crate::ets::recursion::{ADDITIVE as A, MULTIPLICATIVE as M, NONE as N};
         let form = $form;
         match (form.relative, form.trend, form.season) {
-            (false, K::None, K::None) => $function::<false, N, N>($($argument),*),
-            (false, K::None, K::Additive) => $function::<false, N, A>($($argument),*),
-            (false, K::None, K::Multiplicative) => $function::<false, N, M>($($argument),*),
-            (false, K::Additive, K::None) => $function::<false, A, N>($($argument),*),
-            (false, K::Additive, K::Additive) => $function::<false, A, A>($($argument),*),
-            (false, K::Additive, K::Multiplicative) => $function::<false, A, M>($($argument),*),
-            (false, K::Multiplicative, K::None) => $function::<false, M, N>($($argument),*),
-            (false, K::Multiplicative, K::Additive) => $function::<false, M, A>($($argument),*),
-            (false, K::Multiplicative, K::Multiplicative) => $function::<false, M, M>($($argument),*),
-            (true, K::None, K::None) => $function::<true, N, N>($($argument),*),
-            (true, K::None, K::Additive) => $function::<true, N, A>($($argument),*),
-            (true, K::None, K::Multiplicative) => $function::<true, N, M>($($argument),*),
-            (true, K::Additive, K::None) => $function::<true, A, N>($($argument),*),
-            (true, K::Additive, K::Additive) => $function::<true, A, A>($($argument),*),
-            (true, K::Additive, K::Multiplicative) => $function::<true, A, M>($($argument),*),
-            (true, K::Multiplicative, K::None) => $function::<true, M, N>($($argument),*),
-            (true, K::Multiplicative, K::Additive) => $function::<true, M, A>($($argument),*),
-            (true, K::Multiplicative, K::Multiplicative) => $function::<true, M, M>($($argument),*),
+            (false, K::None, K::None) => $function::<false, N, N $(, $more)?>($($argument),*),
+            (false, K::None, K::Additive) => $function::<false, N, A $(, $more)?>($($argument),*),
+            (false, K::None, K::Multiplicative) => $function::<false, N, M $(, $more)?>($($argument),*),
+            (false, K::Additive, K::None) => $function::<false, A, N $(, $more)?>($($argument),*),
+            (false, K::Additive, K::Additive) => $function::<false, A, A $(, $more)?>($($argument),*),
+            (false, K::Additive, K::Multiplicative) => $function::<false, A, M $(, $more)?>($($argument),*),
+            (false, K::Multiplicative, K::None) => $function::<false, M, N $(, $more)?>($($argument),*),
+            (false, K::Multiplicative, K::Additive) => $function::<false, M, A $(, $more)?>($($argument),*),
+            (false, K::Multiplicative, K::Multiplicative) => $function::<false, M, M $(, $more)?>($($argument),*),
+            (true, K::None, K::None) => $function::<true, N, N $(, $more)?>($($argument),*),
+            (true, K::None, K::Additive) => $function::<true, N, A $(, $more)?>($($argument),*),
+            (true, K::None, K::Multiplicative) => $function::<true, N, M $(, $more)?>($($argument),*),
+            (true, K::Additive, K::None) => $function::<true, A, N $(, $more)?>($($argument),*),
+            (true, K::Additive, K::Additive) => $function::<true, A, A $(, $more)?>($($argument),*),
+            (true, K::Additive, K::Multiplicative) => $function::<true, A, M $(, $more)?>($($argument),*),
+            (true, K::Multiplicative, K::None) => $function::<true, M, N $(, $more)?>($($argument),*),
+            (true, K::Multiplicative, K::Additive) => $function::<true, M, A $(, $more)?>($($argument),*),
+            (true, K::Multiplicative, K::Multiplicative) => $function::<true, M, M $(, $more)?>($($argument),*),
         }
     }};
 }

@@ -1,11 +1,7 @@
 //! Paths of returns whose variance follows from the path itself.
 
 use super::{Body, recursion::Variance};
-use crate::{
-    outlook::Outlook,
-    paths::Paths,
-    rng::{Rng, Streams},
-};
+use crate::{outlook::Outlook, paths::Paths, rng::Rng};
 
 /// What a GARCH model expects.
 pub(super) struct Volatile {
@@ -60,9 +56,9 @@ impl Outlook for Volatile {
         self.fill(rng, path, &mut self.body.variance.clone());
     }
 
-    fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {
+    fn draw_all(&self, steps: usize, rngs: &[Rng]) -> Paths {
         let mut variance = self.body.variance.clone();
-        Paths::draw(steps, count, streams, |rng, path| {
+        Paths::draw(steps, rngs, |rng, path| {
             variance.clone_from(&self.body.variance);
             self.fill(rng, path, &mut variance);
         })

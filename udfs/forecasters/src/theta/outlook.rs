@@ -5,7 +5,7 @@ use crate::{
     noise::Noise,
     outlook::{Outlook, first_order},
     paths::Paths,
-    rng::{Rng, Streams},
+    rng::Rng,
     seasonal::{Kind, Season},
 };
 
@@ -29,9 +29,6 @@ pub(crate) struct Theta {
     season: Option<Kind>,
     noise: Noise,
 }
-
-/// Paths drawn together, so that the numbers of a step lie side by side.
-const LANES: usize = 8;
 
 impl Theta {
     /// The steps after the newest observation of a model.
@@ -73,7 +70,7 @@ impl Theta {
     }
 
     /// Turns the errors of some paths into their values.
-    #[inline]
+    #[inline(always)]
     fn run<const L: usize>(&self, errors: &mut [[f64; L]]) {
         let (first_mean, first_slope) = match self.model.line {
             Line::Fixed { .. } => (0.0, 0.0),
@@ -127,29 +124,13 @@ impl Outlook for Theta {
         Some(first_order(self.steps.len(), self.noise.deviation(), path))
     }
 
-    fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {
-        let mut paths = Paths {
+    fn draw_all(&self, steps: usize, rngs: &[Rng]) -> Paths {
+        Paths::from_errors(
             steps,
-            count,
-            values: vec![0.0; steps * count],
-        };
-        let mut drawn = vec![0.0; steps];
-        let mut values = vec![[0.0; LANES]; steps];
-        for first in (0..count).step_by(LANES) {
-            let lanes = LANES.min(count - first);
-            for lane in 0..lanes {
-                let mut rng = streams.path((first + lane) as u64 + 1);
-                self.noise.fill(&mut rng, &mut drawn);
-                for (step, error) in values.iter_mut().zip(&drawn) {
-                    step[lane] = *error;
-                }
-            }
-            self.run(&mut values);
-            for (step, values) in values.iter().enumerate() {
-                let start = step * count + first;
-                paths.values[start..start + lanes].copy_from_slice(&values[..lanes]);
-            }
-        }
-        paths
+            rngs,
+            &self.noise,
+            #[inline(always)]
+            |lanes| self.run(lanes),
+        )
     }
 }

@@ -1,11 +1,7 @@
 //! Futures of a transformed series, turned back.
 
 use super::Transform;
-use crate::{
-    outlook::Outlook,
-    paths::Paths,
-    rng::{Rng, Streams},
-};
+use crate::{outlook::Outlook, paths::Paths, rng::Rng, wide::wide};
 
 /// What a model of the transformed series expects, in the series' own unit.
 pub(crate) struct Transformed {
@@ -48,12 +44,12 @@ impl Outlook for Transformed {
         Some(point.iter().zip(&inner).map(apart).collect())
     }
 
-    fn simulate(&self, steps: usize, count: usize, streams: &Streams) -> Paths {
-        let mut paths = self.inner.simulate(steps, count, streams);
+    fn draw_all(&self, steps: usize, rngs: &[Rng]) -> Paths {
+        let mut paths = self.inner.draw_all(steps, rngs);
         match &self.transform {
             Transform::Difference { last } => {
-                let mut before = vec![*last; count];
-                for step in paths.values.chunks_exact_mut(count.max(1)) {
+                let mut before = vec![*last; paths.count];
+                for step in paths.rows() {
                     for (value, before) in step.iter_mut().zip(&mut before) {
                         *value = Transform::Difference { last: *before }.back(*value);
                         *before = *value;
@@ -61,11 +57,14 @@ impl Outlook for Transformed {
                 }
             }
             // The others turn a value back whatever was before it.
-            transform => {
-                for value in &mut paths.values {
-                    *value = transform.back(*value);
-                }
-            }
+            transform => wide(
+                #[inline(always)]
+                || {
+                    for value in &mut paths.values {
+                        *value = transform.back(*value);
+                    }
+                },
+            ),
         }
         paths
     }
