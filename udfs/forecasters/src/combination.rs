@@ -242,10 +242,9 @@ impl Family for Combination {
     ) -> Result<(), StateError> {
         let mut predictions = Vec::with_capacity(body.members.len());
         for held in &mut body.members {
-            let mut running = held.resume()?;
             let mut own = Vec::with_capacity(recent.len());
-            running.advance(recent, &mut |prediction| own.push(prediction))?;
-            held.keep(&*running);
+            held.running()?
+                .advance(recent, &mut |prediction| own.push(prediction))?;
             predictions.push(own);
         }
         let combined = body.combine.of_each(recent.len(), &predictions);
@@ -254,10 +253,7 @@ impl Family for Combination {
     }
 
     fn expect(body: Body, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError> {
-        let members = body
-            .members
-            .iter()
-            .map(|held| held.resume()?.outlook(ahead));
+        let members = body.members.into_iter().map(|held| held.outlook(ahead));
         let members = members.collect::<Result<Vec<_>, _>>()?;
         let points: Vec<Vec<f64>> = members.iter().map(|member| member.point()).collect();
         let point = body.combine.of_each(ahead.steps, &points);

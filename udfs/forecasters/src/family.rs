@@ -130,6 +130,9 @@ pub trait Running: Send {
     /// The state as it is now.
     fn state(&self) -> State;
 
+    /// Another of the same state.
+    fn copy(&self) -> Box<dyn Running>;
+
     /// What the model expects of the steps to come.
     fn outlook(self: Box<Self>, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError>;
 }
@@ -286,6 +289,10 @@ impl<F: Family> Running for Resumed<F> {
 
     fn state(&self) -> State {
         State::encode(F::NAME, F::FORMAT, &self.0)
+    }
+
+    fn copy(&self) -> Box<dyn Running> {
+        Box::new(Resumed::<F>(self.0.clone()))
     }
 
     fn outlook(self: Box<Self>, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError> {

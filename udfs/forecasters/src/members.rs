@@ -11,9 +11,9 @@
 //! A member may itself have members, but those may not: the names of models cannot lead around in
 //! a circle, nor a stored state down without end.
 
-use std::sync::LazyLock;
+use std::{fmt, sync::LazyLock};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
@@ -21,7 +21,8 @@ use crate::{
     errors::{FitError, StateError},
     families,
     family::{Running, Start},
-    series::Series,
+    outlook::Outlook,
+    series::{Ahead, Series},
     state::{State, corrupt},
     suggestion::nearest,
 };
@@ -177,7 +178,7 @@ impl Member {
     pub(crate) fn hold(&self, state: &State) -> Held {
         Held {
             name: self.name.clone(),
-            state: raw(state),
+            state: Content::Stored(raw(state)),
         }
     }
 
@@ -195,33 +196,90 @@ impl Member {
 pub(crate) struct Held {
     /// The name the member was given by.
     name: String,
-    state: Box<RawValue>,
+    state: Content,
+}
+
+/// A state as it was stored until it is needed, and decoded from then on.
+enum Content {
+    Stored(Box<RawValue>),
+    Running(Box<dyn Running>),
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Content::Stored(text) => text.fmt(formatter),
+            Content::Running(running) => running.state().fmt(formatter),
+        }
+    }
+}
+
+impl Clone for Content {
+    fn clone(&self) -> Content {
+        match self {
+            Content::Stored(text) => Content::Stored(text.clone()),
+            Content::Running(running) => Content::Running(running.copy()),
+        }
+    }
+}
+
+impl Serialize for Content {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Content::Stored(text) => text.serialize(serializer),
+            Content::Running(running) => raw(&running.state()).serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Content, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(Content::Stored)
+    }
 }
 
 impl Held {
     /// Its state.
-    pub(crate) fn state(&self) -> Result<State, StateError> {
-        State::from_text(self.state.get().to_owned())
+    fn state(&self) -> Result<State, StateError> {
+        match &self.state {
+            Content::Stored(text) => State::from_text(text.get().to_owned()),
+            Content::Running(running) => Ok(running.state()),
+        }
     }
 
     /// Checks what was decoded, apart from the inside of the member's state, which it checks
     /// itself when it is resumed.
     pub(crate) fn check(&self) -> Result<(), StateError> {
-        if holders(self.state.get()) > 1 {
+        let state = self.state()?;
+        if holders(state.as_str()) > 1 {
             return Err(corrupt("members are nested too deep"));
         }
-        family_of(&self.state()?).map(|_| ())
+        family_of(&state).map(|_| ())
     }
 
-    /// The member, ready to take in observations.
-    pub(crate) fn resume(&self) -> Result<Box<dyn Running>, StateError> {
+    /// The member, to take in observations.
+    pub(crate) fn running(&mut self) -> Result<&mut dyn Running, StateError> {
+        if let Content::Stored(_) = self.state {
+            self.state = Content::Running(self.resume()?);
+        }
+        match &mut self.state {
+            Content::Running(running) => Ok(running.as_mut()),
+            Content::Stored(_) => unreachable!("it was resumed just now"),
+        }
+    }
+
+    /// What the member expects.
+    pub(crate) fn outlook(self, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError> {
+        let running = match self.state {
+            Content::Running(running) => running,
+            Content::Stored(_) => self.resume()?,
+        };
+        running.outlook(ahead)
+    }
+
+    fn resume(&self) -> Result<Box<dyn Running>, StateError> {
         let state = self.state()?;
         family_of(&state)?.resume(&state)
-    }
-
-    /// Takes in what the running member is now.
-    pub(crate) fn keep(&mut self, running: &dyn Running) {
-        self.state = raw(&running.state());
     }
 }
 

@@ -228,7 +228,7 @@ impl Family for Mstl {
         recent: Series<'_>,
         predicted: &mut dyn FnMut(f64),
     ) -> Result<(), StateError> {
-        let mut running = body.member.resume()?;
+        let running = body.member.running()?;
         for index in 0..recent.len() {
             let mut rest = recent.part(index..index + 1);
             if body.logarithms {
@@ -254,7 +254,6 @@ impl Family for Mstl {
                 season.push(value);
             }
         }
-        body.member.keep(&*running);
         Ok(())
     }
 
@@ -263,7 +262,7 @@ impl Family for Mstl {
             let at_step = |season: &Window| season.values()[step % season.values().len()];
             body.seasons.iter().map(at_step).sum()
         });
-        let rest = body.member.resume()?.outlook(ahead)?;
+        let rest = body.member.outlook(ahead)?;
         let seasonal = Seasonal {
             middle: rest.point(),
             rest,

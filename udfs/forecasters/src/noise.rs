@@ -222,7 +222,11 @@ fn gamma(rng: &mut Rng, shape: f64) -> f64 {
         }
         let cube = root * root * root;
         let uniform = 1.0 - rng.uniform();
-        if ln(uniform) < 0.5 * normal * normal + d * (1.0 - cube + ln(cube)) {
+        let square = normal * normal;
+        // Their squeeze: below it the logarithms need not be taken.
+        if uniform < 1.0 - 0.0331 * square * square
+            || ln(uniform) < 0.5 * square + d * (1.0 - cube + ln(cube))
+        {
             return d * cube;
         }
     }

@@ -137,6 +137,7 @@ impl Returns {
     }
 
     /// The observation that lies this many returns after another.
+    #[inline(always)]
     pub(super) fn after(self, before: f64, change: f64) -> f64 {
         match self {
             Returns::Difference => (before + change).clamp(-f64::MAX, f64::MAX),

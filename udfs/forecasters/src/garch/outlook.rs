@@ -1,7 +1,7 @@
 //! Paths of returns whose variance follows from the path itself.
 
 use super::{Body, recursion::Variance};
-use crate::{outlook::Outlook, paths::Paths, rng::Rng};
+use crate::{outlook::Outlook, paths::Paths, rng::Rng, wide::wide};
 
 /// What a GARCH model expects.
 pub(super) struct Volatile {
@@ -24,26 +24,38 @@ impl Volatile {
         Volatile { body, point }
     }
 
-    fn fill(&self, rng: &mut Rng, path: &mut [f64], variance: &mut Variance) {
+    /// Fills a path with the sums of its changes.
+    fn sums(&self, rng: &mut Rng, path: &mut [f64], variance: &mut Variance) {
         let body = &self.body;
         body.shocks.fill(rng, path);
+        let mut sum = 0.0;
         if body.mean.terms.is_empty() {
-            let mut sum = 0.0;
             for value in path {
-                let change = body.mean.constant + variance.drive(*value);
-                sum += body.unit * change;
-                *value = body.form.returns.after(body.last, sum);
+                sum += body.unit * (body.mean.constant + variance.drive(*value));
+                *value = sum;
             }
         } else {
             let mut mean = body.mean.clone();
-            let mut sum = 0.0;
             for value in path {
                 let change = mean.next() + variance.drive(*value);
                 mean.push(change);
                 sum += body.unit * change;
-                *value = body.form.returns.after(body.last, sum);
+                *value = sum;
             }
         }
+    }
+
+    /// Turns sums of changes into values.
+    fn restore(&self, sums: &mut [f64]) {
+        let (returns, last) = (self.body.form.returns, self.body.last);
+        wide(
+            #[inline(always)]
+            || {
+                for sum in sums {
+                    *sum = returns.after(last, *sum);
+                }
+            },
+        );
     }
 }
 
@@ -53,14 +65,17 @@ impl Outlook for Volatile {
     }
 
     fn draw(&self, rng: &mut Rng, path: &mut [f64]) {
-        self.fill(rng, path, &mut self.body.variance.clone());
+        self.sums(rng, path, &mut self.body.variance.clone());
+        self.restore(path);
     }
 
     fn draw_all(&self, steps: usize, rngs: &[Rng]) -> Paths {
         let mut variance = self.body.variance.clone();
-        Paths::draw(steps, rngs, |rng, path| {
+        let mut paths = Paths::draw(steps, rngs, |rng, path| {
             variance.clone_from(&self.body.variance);
-            self.fill(rng, path, &mut variance);
-        })
+            self.sums(rng, path, &mut variance);
+        });
+        self.restore(&mut paths.values);
+        paths
     }
 }
