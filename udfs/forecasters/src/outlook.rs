@@ -4,6 +4,7 @@ use crate::{
     noise::Noise,
     paths::{LANES, Paths},
     rng::{Rng, Streams},
+    wide::wide,
 };
 
 /// What a model expects of the steps to come.
@@ -34,24 +35,32 @@ pub trait Outlook: Send {
     }
 }
 
-/// The deviations of paths, to first order in their errors: `path` makes one of its errors. An error
-/// of one deviation at each step alone, either way, tells the effect of that on all steps.
+/// The deviations of paths, to first order in their errors: `run` turns the errors of some paths,
+/// `errors[step][lane]`, into their values. An error of one deviation at each step alone, either way,
+/// tells the effect of that on all steps.
 pub(crate) fn first_order(
     steps: usize,
     deviation: f64,
-    path: impl Fn(&[f64]) -> Vec<f64>,
+    run: impl Fn(&mut [[f64; LANES]]),
 ) -> Vec<f64> {
+    const PAIRS: usize = LANES / 2;
     let mut squares = vec![0.0; steps];
-    let mut errors = vec![0.0; steps];
-    for step in 0..steps {
-        errors[step] = deviation;
-        let above = path(&errors);
-        errors[step] = -deviation;
-        let below = path(&errors);
-        errors[step] = 0.0;
-        for ((square, above), below) in squares.iter_mut().zip(&above).zip(&below) {
-            let effect = 0.5 * (above - below);
-            *square += effect * effect;
+    let mut lanes = vec![[0.0; LANES]; steps];
+    for first in (0..steps).step_by(PAIRS) {
+        lanes.fill([0.0; LANES]);
+        for (pair, errors) in lanes[first..].iter_mut().take(PAIRS).enumerate() {
+            errors[pair] = deviation;
+            errors[PAIRS + pair] = -deviation;
+        }
+        wide(
+            #[inline(always)]
+            || run(&mut lanes),
+        );
+        for (square, values) in squares.iter_mut().zip(&lanes) {
+            for pair in 0..PAIRS {
+                let effect = 0.5 * (values[pair] - values[PAIRS + pair]);
+                *square += effect * effect;
+            }
         }
     }
     squares.into_iter().map(f64::sqrt).collect()

@@ -65,9 +65,12 @@ impl Outlook for Future {
     }
 
     fn deviations(&self) -> Option<Vec<f64>> {
-        Some(first_order(self.steps, self.noise.deviation(), |errors| {
-            self.path(errors)
-        }))
+        Some(first_order(
+            self.steps,
+            self.noise.deviation(),
+            #[inline(always)]
+            |lanes| self.run(lanes),
+        ))
     }
 
     fn draw_all(&self, steps: usize, rngs: &[Rng]) -> Paths {

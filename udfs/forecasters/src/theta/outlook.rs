@@ -116,12 +116,12 @@ impl Outlook for Theta {
     }
 
     fn deviations(&self) -> Option<Vec<f64>> {
-        let path = |errors: &[f64]| {
-            let mut values: Vec<[f64; 1]> = errors.iter().map(|error| [*error]).collect();
-            self.run(&mut values);
-            values.into_iter().map(|[value]| value).collect()
-        };
-        Some(first_order(self.steps.len(), self.noise.deviation(), path))
+        Some(first_order(
+            self.steps.len(),
+            self.noise.deviation(),
+            #[inline(always)]
+            |lanes| self.run(lanes),
+        ))
     }
 
     fn draw_all(&self, steps: usize, rngs: &[Rng]) -> Paths {
