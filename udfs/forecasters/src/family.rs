@@ -337,8 +337,8 @@ fn fit<F: Family>(
 }
 
 /// How the paths of a model are to be stretched, from the errors that a model of the same form made
-/// on the newer part of the history; `None` if that is not asked for, or the older part alone cannot
-/// be fitted.
+/// on the newer part of the history; `None` if that is not asked for, if the older part alone cannot
+/// be fitted, or if its model missed what happened in the newer one.
 fn calibrate<F: Family>(
     family: &F,
     history: Series<'_>,
@@ -364,9 +364,7 @@ fn calibrate<F: Family>(
     let observed = observed(&before.values, &learned.predictions);
     let mut experience = Experience::new(wanted, &all, &observed, window);
     let mut passed = length - window;
-    let ends = experience
-        .places(window)
-        .map(|place| length - window + place);
+    let ends = experience.places().map(|place| length - window + place);
     for origin in ends.chain([length]) {
         let passing = history.part(passed..origin);
         let mut values = passing.values.iter();

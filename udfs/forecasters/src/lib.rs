@@ -165,13 +165,13 @@ pub fn catalog() -> &'static [Entry] {
             key: "naive",
             family: &naive::Naive,
             params: r#"{"calibrate":"auto"}"#,
-            summary: "the last value, with Gaussian steps as large as those seen",
+            summary: "the last value, with independent Gaussian steps",
         },
         Entry {
             key: "random_walk",
             family: &random_walk::RandomWalk,
             params: r#"{"calibrate":"auto"}"#,
-            summary: "random walk with the drift and deviation of the last 30 steps",
+            summary: "random walk with the drift of the last 30 steps",
         },
         Entry {
             key: "seasonal_naive",

@@ -6,9 +6,7 @@ use crate::{
     errors::{FitError, StateError},
     math::{exp, ln},
     outlook::Outlook,
-    paths::Paths,
-    rng::Rng,
-    wide::wide,
+    transform::{Transform, Transformed},
 };
 
 /// The parameter by which users choose.
@@ -91,37 +89,11 @@ pub(crate) fn back(logarithm: f64) -> f64 {
 
 /// The outlook for values whose logarithms have another. Its point forecast is the middle, not the
 /// mean.
-pub(crate) struct Exponential<O>(pub(crate) O);
-
-impl<O: Outlook> Outlook for Exponential<O> {
-    fn point(&self) -> Vec<f64> {
-        self.0.point().into_iter().map(back).collect()
-    }
-
-    fn draw(&self, rng: &mut Rng, path: &mut [f64]) {
-        self.0.draw(rng, path);
-        path.iter_mut().for_each(|value| *value = back(*value));
-    }
-
-    /// Half the distance between what lies one deviation above and below.
-    fn deviations(&self) -> Option<Vec<f64>> {
-        let (point, inner) = (self.0.point(), self.0.deviations()?);
-        let apart = |(point, own): (&f64, &f64)| 0.5 * (back(point + own) - back(point - own));
-        Some(point.iter().zip(&inner).map(apart).collect())
-    }
-
-    fn draw_all(&self, steps: usize, rngs: &[Rng]) -> Paths {
-        let mut paths = self.0.draw_all(steps, rngs);
-        wide(
-            #[inline(always)]
-            || {
-                for value in &mut paths.values {
-                    *value = back(*value);
-                }
-            },
-        );
-        paths
-    }
+pub(crate) fn exponential(inner: impl Outlook + 'static) -> Box<dyn Outlook> {
+    Box::new(Transformed {
+        inner: Box::new(inner),
+        transform: Transform::Log,
+    })
 }
 
 #[cfg(test)]
@@ -154,13 +126,13 @@ mod tests {
         };
         let streams = Streams::new(&Digest::new());
         let inner = linear(1.0).simulate(2, 9, &streams);
-        let outer = Exponential(linear(1.0)).simulate(2, 9, &streams);
+        let outer = exponential(linear(1.0)).simulate(2, 9, &streams);
         for (inner, outer) in inner.values.iter().zip(outer.values) {
             assert_eq!(back(*inner), outer);
         }
         let mut drawn = [0.0; 2];
-        Exponential(linear(900.0)).draw(&mut streams.path(1), &mut drawn);
+        exponential(linear(900.0)).draw(&mut streams.path(1), &mut drawn);
         assert_eq!(drawn, [f64::MAX; 2]);
-        assert_eq!(Exponential(linear(-900.0)).point(), [f64::MIN_POSITIVE; 2]);
+        assert_eq!(exponential(linear(-900.0)).point(), [f64::MIN_POSITIVE; 2]);
     }
 }

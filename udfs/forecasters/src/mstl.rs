@@ -33,7 +33,7 @@ use crate::{
     family::{Family, Learned, Start},
     fitted::finite,
     loess::{Degree, Loess},
-    logarithms::{self, Exponential, LOGARITHMS, Logarithms},
+    logarithms::{self, LOGARITHMS, Logarithms},
     math::ln,
     members::{Earlier, Held, Legacy, Member},
     noise,
@@ -270,7 +270,7 @@ impl Family for Mstl {
             stretch: body.stretch,
         };
         Ok(if body.logarithms {
-            Box::new(Exponential(seasonal))
+            logarithms::exponential(seasonal)
         } else {
             Box::new(seasonal)
         })

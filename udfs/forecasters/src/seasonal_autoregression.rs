@@ -30,7 +30,7 @@ use crate::{
     errors::{FitError, StateError},
     family::{Family, Learned, Start},
     fitted::finite,
-    logarithms::{self, Exponential, LOGARITHMS, Logarithms},
+    logarithms::{self, LOGARITHMS, Logarithms},
     math::{exp, ln},
     moments::{mean, root_mean_square},
     noise::{self, Noise},
@@ -225,7 +225,7 @@ impl Family for SeasonalAutoregression {
             noise: body.noise,
         };
         Ok(if body.logarithms {
-            Box::new(Exponential(linear))
+            logarithms::exponential(linear)
         } else {
             Box::new(linear)
         })

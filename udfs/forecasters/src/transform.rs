@@ -37,6 +37,7 @@ use crate::{
     Parameter, Params,
     date::Day,
     errors::{FitError, StateError},
+    logarithms,
     math::{exp, expm1, ln, log1p},
     series::{Observations, Series},
     state::corrupt,
@@ -285,7 +286,7 @@ impl Transform {
     #[inline(always)]
     pub(crate) fn back(&self, value: f64) -> f64 {
         let value = match self {
-            Transform::Log => exp(value),
+            Transform::Log => logarithms::back(value),
             Transform::BoxCox { lambda } => inverse_power(value, *lambda),
             Transform::Difference { last } => last + value,
             Transform::Robust(robust) => robust.back(value),
@@ -506,7 +507,7 @@ mod tests {
         let root = Transform::BoxCox { lambda: 0.5 };
         assert_eq!(root.back(-1e6), 0.0);
         assert_eq!(Transform::Log.back(1e6), f64::MAX);
-        assert_eq!(Transform::Log.back(-1e6), 0.0);
+        assert_eq!(Transform::Log.back(-1e6), f64::MIN_POSITIVE);
         assert_eq!(Transform::BoxCox { lambda: 0.01 }.back(1e300), f64::MAX);
         assert!(root.back(f64::NAN).is_nan());
         // A volatile series near zero under a root: many paths end at zero, none is missing.

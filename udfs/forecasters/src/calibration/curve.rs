@@ -12,8 +12,10 @@ use crate::{
 const LEVELS: [f64; MOST_KNOTS] = [0.5, 0.8, 0.95, 0.98];
 pub(super) const MOST_KNOTS: usize = 4;
 
-/// As many independent errors have to lie beyond a level for it to be compared.
+/// As many independent errors have to lie beyond a level for it to be compared; beyond the first,
+/// fewer, so that a short history tells something as well.
 const BEYOND: f64 = 5.0;
+const BEYOND_FIRST: f64 = 2.0;
 
 /// As many independent errors count as much as what is leaned on.
 const LEANED_ON: f64 = 20.0;
@@ -52,8 +54,13 @@ impl Curve {
         }
         let independent = errors.len() as f64 / overlap as f64;
         let weight = independent / (independent + LEANED_ON);
-        let enough = |level: &&f64| independent * (1.0 - **level) >= BEYOND - 1e-9;
-        let levels: Vec<f64> = LEVELS.iter().take_while(enough).copied().collect();
+        let least = |place: usize| if place == 0 { BEYOND_FIRST } else { BEYOND };
+        let levels: Vec<f64> = LEVELS
+            .into_iter()
+            .enumerate()
+            .take_while(|(place, level)| independent * (1.0 - level) >= least(*place) - 1e-9)
+            .map(|(_, level)| level)
+            .collect();
         let expected = quantiles(drawn, &levels);
         let found = quantiles(errors, &levels);
         let mut curve = Curve::straight();
@@ -209,7 +216,9 @@ mod tests {
         assert_eq!(curve.expected.len(), 2);
         let expected = exp(ln(4.0) * 5.0 / 9.0);
         assert!(curve.slopes().all(|slope| (slope - expected).abs() < 0.01));
-        assert!(Curve::learn(&mut errors, &mut drawn, 80, &curve).is_none());
+        let five = Curve::learn(&mut errors, &mut drawn, 100, &curve).unwrap();
+        assert_eq!(five.expected.len(), 1);
+        assert!(Curve::learn(&mut errors, &mut drawn, 130, &curve).is_none());
         assert!(Curve::learn(&mut errors, &mut [], 1, &curve).is_none());
     }
 

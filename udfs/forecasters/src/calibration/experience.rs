@@ -9,7 +9,7 @@ use crate::{Digest, Streams, math::ln, outlook::Outlook};
 const MOST_OBSERVATIONS: usize = 2_000;
 
 /// As few do not.
-const LEAST_OBSERVATIONS: usize = 40;
+const LEAST_OBSERVATIONS: usize = 10;
 
 /// As many origins are looked ahead from at most.
 const ORIGINS: usize = 300;
@@ -75,6 +75,8 @@ pub(crate) struct Experience {
     /// The model's own deviation of one step at the newest origin, which stands for those until the
     /// next.
     own: f64,
+    /// How many of the newest observations serve as the past.
+    window: usize,
     /// Origins are so many observations apart, on average.
     stride: usize,
     /// The sum of the distances of observations from what was predicted of them.
@@ -104,6 +106,7 @@ impl Experience {
             drawn: Default::default(),
             origins: 0,
             own: f64::NAN,
+            window,
             stride: window.div_ceil(ORIGINS),
             errors: 0.0,
             fitted_errors: distances.filter(|distance| distance.is_finite()).sum(),
@@ -112,9 +115,9 @@ impl Experience {
 
     /// The places of the origins in the window: one in every stretch of equal length, not always at
     /// the same place of it, which could be the same day of a week every time.
-    pub(crate) fn places(&self, window: usize) -> impl Iterator<Item = usize> + use<> {
+    pub(crate) fn places(&self) -> impl Iterator<Item = usize> + use<> {
         let stride = self.stride;
-        (0..window / stride).map(move |stretch| {
+        (0..self.window / stride).map(move |stretch| {
             // Multiples of the golden ratio leave no gaps.
             let share = (stretch as f64 * 0.618_033_988_749_895).fract();
             stretch * stride + (share * stride as f64) as usize

@@ -157,17 +157,17 @@ fn the_measure_is_the_one_that_makes_errors_likelier() {
 
 #[test]
 fn a_history_that_is_too_short_leaves_paths_as_they_are() {
-    let values = spells(79);
-    let dates = dates(79);
+    let values = spells(19);
+    let dates = dates(19);
     let state = |text: &str| {
-        let history = part(&dates, &values, 0..79);
+        let history = part(&dates, &values, 0..19);
         Naive.fit(history, &params(text), None).unwrap().state
     };
     for calibrate in [CONFORMAL, VOLATILITY, r#"{"calibrate":"auto"}"#] {
         assert_eq!(state(calibrate), state("{}"));
     }
-    assert_eq!(window(80, 2), Some(40));
-    assert_eq!(window(80, 41), None);
+    assert_eq!(window(20, 2), Some(10));
+    assert_eq!(window(20, 11), None);
     assert_eq!(window(1_000_000, 2), Some(2_000));
 }
 
