@@ -74,7 +74,7 @@ pub fn naive2(history: &[f64], season_length: usize, steps: usize) -> Vec<f64> {
 /// Whether the autocorrelation at the season's length is beyond its 90 % limits under shorter
 /// correlations only (Bartlett), which takes three seasons at least.
 pub fn is_seasonal(history: &[f64], season_length: usize) -> bool {
-    if season_length < 2 || history.len() < 3 * season_length {
+    if season_length < 2 || history.len() < season_length.saturating_mul(3) {
         return false;
     }
     let center = mean(history);

@@ -44,6 +44,7 @@ use crate::{
     math::ln,
     noise::{self, Noise},
     outlook::{Linear, Outlook},
+    seasons,
     series::{Ahead, Series},
     sizes::{largest, power_of_two},
     state::corrupt,
@@ -84,10 +85,7 @@ const UNESTIMATED: Weights = [1.5, 1.0, 1.0, 1.0];
 
 impl Request {
     fn read(params: &Params) -> Result<Request, FitError> {
-        let season_length = match params.usize_or("season_length", 1)? {
-            0 => return Err(params.out_of_range("season_length", "at least 1")),
-            season_length => season_length,
-        };
+        let season_length = seasons::length(params, 1)?;
         let form = match params.str_or("form", "auto")? {
             "auto" => None,
             "none" => Some(Form::None),

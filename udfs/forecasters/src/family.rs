@@ -12,6 +12,7 @@ use crate::{
     members::Member,
     moments::root_mean_square,
     outlook::Outlook,
+    seasons,
     series::{Ahead, Series},
     state::State,
     transform::{self, Transform, Transformed, Wanted},
@@ -149,6 +150,9 @@ struct Dated<B> {
     /// How paths are stretched; absent if they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     calibration: Option<Calibration>,
+    /// Why they are not, although it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uncalibrated: Option<String>,
     fitted: B,
 }
 
@@ -219,6 +223,7 @@ impl<F: Family> Forecaster for F {
             newest_date: whole.newest_date,
             transform,
             calibration: None,
+            uncalibrated: None,
             fitted: learned.body,
         };
         let mut predictions = vec![];
@@ -284,7 +289,9 @@ impl<F: Family> Running for Resumed<F> {
         })?;
         self.0.calibration = calibration;
         self.0.newest_date = *last;
-        Ok(())
+        // What is finite may have become too large.
+        let overflow = FitError::Overflow { quantity: "state" };
+        check_state::<F>(&self.0).map_err(|_| overflow.into())
     }
 
     fn state(&self) -> State {
@@ -325,9 +332,22 @@ fn fit<F: Family>(
         newest_date,
         transform,
         calibration: None,
+        uncalibrated: None,
         fitted: learned.body,
     };
-    state.calibration = calibrate(family, history, params, &state, &learned.predictions);
+    if let Some(wanted) = calibration::Wanted::read(params)? {
+        match calibrate(
+            family,
+            history,
+            params,
+            wanted,
+            &state,
+            &learned.predictions,
+        ) {
+            Ok(calibration) => state.calibration = Some(calibration),
+            Err(reason) => state.uncalibrated = Some(reason),
+        }
+    }
     Ok(Fitted {
         state: State::encode(F::NAME, F::FORMAT, &state),
         loss,
@@ -337,27 +357,27 @@ fn fit<F: Family>(
 }
 
 /// How the paths of a model are to be stretched, from the errors that a model of the same form made
-/// on the newer part of the history; `None` if that is not asked for, if the older part alone cannot
-/// be fitted, or if its model missed what happened in the newer one.
+/// on the newer part of the history; or why that cannot be told.
 fn calibrate<F: Family>(
     family: &F,
     history: Series<'_>,
     params: &Params,
+    wanted: calibration::Wanted,
     whole: &Dated<F::Body>,
     predictions: &[f64],
-) -> Option<Calibration> {
-    let wanted = calibration::Wanted::read(params).ok()??;
-    let needed = family.minimum_observations(params).ok()?;
+) -> Result<Calibration, String> {
     let length = history.len();
-    let window = calibration::window(length, needed)?;
+    let needed = family.minimum_observations(params).map_err(reason)?;
+    let window = calibration::window(length, needed).ok_or("there are too few observations")?;
     let before = history.part(0..length - window);
     let start = Start::Keep(&whole.fitted);
     let (transform, learned) =
-        learn::<F>(before.series(), params, start, whole.transform.as_ref()).ok()?;
+        learn::<F>(before.series(), params, start, whole.transform.as_ref()).map_err(reason)?;
     let mut part = Dated {
         newest_date: whole.newest_date,
         transform,
         calibration: None,
+        uncalibrated: None,
         fitted: learned.body,
     };
     let all = observed(history.values, predictions);
@@ -374,41 +394,54 @@ fn calibrate<F: Family>(
                 experience.observe(Observed { predicted, value });
             }
         })
-        .ok()?;
+        .map_err(reason)?;
         passed = origin;
         let steps = Experience::STEPS.min(length - origin);
         if steps == 0 {
             break;
         }
-        let coming = history.part(origin..origin + steps);
+        let coming = origin..origin + steps;
+        let regressors = persisting(history, origin, steps);
         let ahead = Ahead {
             steps,
-            dates: &coming.dates,
-            regressors: &coming.regressors,
+            dates: &history.dates[coming.clone()],
+            regressors: &regressors,
         };
         match expect::<F>(part.clone(), ahead) {
-            Ok(outlook) => experience.compare(outlook.as_ref(), &coming.values),
-            // Without the covariates of a coming step there is nothing to compare.
+            Ok(outlook) => experience.compare(outlook.as_ref(), &history.values[coming]),
+            // Without any value of a covariate so far there is nothing to compare.
             Err(StateError::MissingRegressor { .. }) => {}
-            Err(_) => return None,
+            Err(error) => return Err(reason(error)),
         }
     }
-    // Covariates stay as they were.
     let dates: Vec<Day> = (1..=Experience::STEPS as Day)
         .map(|step| history.dates[length - 1].saturating_add(step))
         .collect();
-    let newest = |values: &[f64]| {
-        let known = values.iter().rev().find(|value| value.is_finite());
-        vec![known.copied().unwrap_or(0.0); Experience::STEPS]
-    };
-    let regressors: Vec<Vec<f64>> = history.regressors.iter().map(|own| newest(own)).collect();
+    let regressors = persisting(history, length, Experience::STEPS);
     let after = Ahead {
         steps: Experience::STEPS,
         dates: &dates,
         regressors: &regressors,
     };
-    let (whole, part) = (expect::<F>(whole.clone(), after), expect::<F>(part, after));
-    experience.calibration(whole.ok()?.as_ref(), part.ok()?.as_ref())
+    let whole = expect::<F>(whole.clone(), after).map_err(reason)?;
+    let part = expect::<F>(part, after).map_err(reason)?;
+    experience
+        .calibration(whole.as_ref(), part.as_ref())
+        .ok_or_else(|| "the newer half of the history is not like the older".to_owned())
+}
+
+fn reason(error: impl ToString) -> String {
+    error.to_string()
+}
+
+/// Covariates of steps to come, which nobody knows at an origin: each stays at its newest value.
+fn persisting(history: Series<'_>, origin: usize, steps: usize) -> Vec<Vec<f64>> {
+    let newest = |column: &Vec<f64>| {
+        let mut known = column[..origin].iter().rev();
+        let known = known.find(|value| value.is_finite());
+        vec![known.copied().unwrap_or(f64::NAN); steps]
+    };
+    history.regressors.iter().map(newest).collect()
 }
 
 /// What was predicted and what came.
@@ -501,19 +534,24 @@ fn season_length<F: Family>(params: &Params) -> Result<usize, FitError> {
         .iter()
         .find(|parameter| parameter.name == "season_length");
     let default = own.and_then(|parameter| parameter.default.parse().ok());
-    params.usize_or("season_length", default.unwrap_or(1))
+    seasons::length(params, default.unwrap_or(1))
 }
 
 fn decode<F: Family>(state: &State) -> Result<Dated<F::Body>, StateError> {
     let dated: Dated<F::Body> = state.decode(F::NAME, F::FORMAT)?;
+    check_state::<F>(&dated)?;
+    Ok(dated)
+}
+
+fn check_state<F: Family>(dated: &Dated<F::Body>) -> Result<(), StateError> {
     F::check(&dated.fitted)?;
     if let Some(transform) = &dated.transform {
         transform.check()?;
     }
-    if let Some(calibration) = &dated.calibration {
-        calibration.check()?;
-    }
-    Ok(dated)
+    dated
+        .calibration
+        .as_ref()
+        .map_or(Ok(()), Calibration::check)
 }
 
 /// The errors of the predictions there are.

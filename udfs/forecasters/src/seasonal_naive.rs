@@ -19,6 +19,7 @@ use crate::{
     moments::root_mean_square,
     noise::{self, Noise},
     outlook::{Linear, Outlook},
+    seasons,
     series::{Ahead, Series},
     state::corrupt,
     window::Window,
@@ -38,10 +39,7 @@ pub(crate) struct Body {
 
 impl SeasonalNaive {
     fn season_length(params: &Params) -> Result<usize, FitError> {
-        match params.usize_or("season_length", 5)? {
-            0 => Err(params.out_of_range("season_length", "at least 1")),
-            season_length => Ok(season_length),
-        }
+        seasons::length(params, 5)
     }
 }
 

@@ -19,18 +19,29 @@ pub(crate) const SEASON_LENGTH: Parameter = Parameter {
 /// The most seasons of a series.
 pub(crate) const MOST_SEASONS: usize = 8;
 
+/// No season is longer.
+const LONGEST: usize = 1_000_000;
+
+/// The length of the only season, `default` unless given.
+pub(crate) fn length(params: &Params, default: usize) -> Result<usize, FitError> {
+    let length = params.usize_or("season_length", default)?;
+    if (1..=LONGEST).contains(&length) {
+        Ok(length)
+    } else {
+        Err(params.out_of_range("season_length", "from 1 to 1000000"))
+    }
+}
+
 /// Steps in a day of 60, 30, 20, 15, 10, 5 and 1 minutes.
 const DAYS: [usize; 7] = [24, 48, 72, 96, 144, 288, 1440];
 
 /// The lengths asked for, increasing, each at least 2.
 pub(crate) fn lengths(params: &Params) -> Result<Vec<usize>, FitError> {
-    let only = params.usize_or("season_length", 1)?;
-    if only == 0 {
-        return Err(params.out_of_range("season_length", "at least 1"));
-    }
+    let only = length(params, 1)?;
     let mut lengths = params.list_usize_or("season_lengths", &[])?;
-    if lengths.contains(&0) || lengths.len() > MOST_SEASONS {
-        let needed = format!("at most {MOST_SEASONS} numbers, each at least 1");
+    let sound = |length: &usize| (1..=LONGEST).contains(length);
+    if !lengths.iter().all(sound) || lengths.len() > MOST_SEASONS {
+        let needed = format!("at most {MOST_SEASONS} numbers, each from 1 to {LONGEST}");
         return Err(params.out_of_range("season_lengths", &needed));
     }
     if lengths.is_empty() {
@@ -67,6 +78,8 @@ mod tests {
         assert_eq!(read(listed), Ok(vec![24, 8766]));
         for refused in [
             r#"{"season_length":0}"#,
+            r#"{"season_length":1000001}"#,
+            r#"{"season_lengths":[24,6148914691236517206]}"#,
             r#"{"season_lengths":[0]}"#,
             r#"{"season_lengths":[2,3,4,5,6,7,8,9,10]}"#,
         ] {

@@ -45,6 +45,7 @@ use crate::{
     noise::{self, Noise},
     outlook::Outlook,
     seasonal::{Kind, Season},
+    seasons,
     series::{Ahead, Series},
     sizes::{largest, power_of_two},
 };
@@ -123,13 +124,9 @@ impl Settings {
                 );
             }
         };
-        let season_length = params.usize_or("season_length", 1)?;
-        if season_length == 0 {
-            return Err(params.out_of_range("season_length", "at least 1"));
-        }
         Ok(Settings {
             form,
-            season_length,
+            season_length: seasons::length(params, 1)?,
             decomposition,
             errors: noise::Kind::read(params)?,
         })

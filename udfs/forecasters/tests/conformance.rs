@@ -605,9 +605,11 @@ fn absurd_parameters_are_refused_or_need_a_longer_history() {
                 "1",
                 "-1",
                 "18446744073709551615",
+                "6148914691236517206",
                 "[]",
                 "[0]",
                 "[18446744073709551615]",
+                "[6148914691236517206]",
                 "null",
                 "\"x\"",
             ] {
@@ -618,6 +620,38 @@ fn absurd_parameters_are_refused_or_need_a_longer_history() {
                         "{error}"
                     );
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn observations_too_large_to_compute_with_are_an_error_or_leave_a_sound_state() {
+    let sample = Sample::walk(200, 1.0);
+    let newest = sample.dates[199];
+    let dates: Vec<i32> = (1..=40).map(|day| newest + day).collect();
+    for entry in catalog() {
+        let state = entry
+            .family
+            .fit(sample.series(), &params(entry), None)
+            .unwrap()
+            .state;
+        for huge in [1e300, 1.7e308] {
+            let values: Vec<f64> = (0..40)
+                .map(|day| if day % 2 == 0 { huge } else { -huge })
+                .collect();
+            let recent = Series {
+                dates: &dates,
+                values: &values,
+                regressors: &[],
+            };
+            match entry.family.condition(&state, recent) {
+                Err(error) => assert!(
+                    ["overflow", "domain"].contains(&error.class()),
+                    "{}: {error}",
+                    entry.key
+                ),
+                Ok(later) => assert!(entry.family.resume(&later).is_ok(), "{}", entry.key),
             }
         }
     }

@@ -144,10 +144,17 @@ impl Curve {
             && self.expected.len() == self.found.len()
             && increasing(&self.expected)
             && increasing(&self.found)
+            && self
+                .expected
+                .iter()
+                .zip(&self.found)
+                .all(|(expected, found)| STEEPEST.contains(&(found / expected)))
         {
             Ok(())
         } else {
-            Err(corrupt("a curve does not rise, or has too many knots"))
+            Err(corrupt(
+                "a curve does not rise, rises too steeply, or has too many knots",
+            ))
         }
     }
 }

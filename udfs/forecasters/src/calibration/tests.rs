@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     Ahead, Forecaster, Series, State,
+    arima::Arima,
     ets::Ets,
     naive::Naive,
     noise::{Noise, student_t},
@@ -164,11 +165,61 @@ fn a_history_that_is_too_short_leaves_paths_as_they_are() {
         Naive.fit(history, &params(text), None).unwrap().state
     };
     for calibrate in [CONFORMAL, VOLATILITY, r#"{"calibrate":"auto"}"#] {
-        assert_eq!(state(calibrate), state("{}"));
+        let state = state(calibrate);
+        let why = r#""uncalibrated":"there are too few observations""#;
+        assert!(state.as_str().contains(why));
     }
+    assert!(!state("{}").as_str().contains("calibrat"));
+    let paths = |text: &str| simulate(&state(text), 5, 100, 1);
+    assert_eq!(paths(CONFORMAL), paths("{}"));
     assert_eq!(window(20, 2), Some(10));
     assert_eq!(window(20, 11), None);
     assert_eq!(window(1_000_000, 2), Some(2_000));
+}
+
+#[test]
+fn widths_hold_although_nobody_knows_the_covariates_to_come() {
+    // A random walk that follows another, which a forecast can only take to stay where it is.
+    let mut rng = rng("covariate");
+    let (mut level, mut leader) = (0.0, 0.0);
+    let (values, regressor): (Vec<f64>, Vec<f64>) = (0..1_400)
+        .map(|_| {
+            level += rng.normal();
+            let value = level + 2.0 * leader;
+            let known = leader;
+            leader += rng.normal();
+            (value, known)
+        })
+        .unzip();
+    let dates = dates(values.len());
+    let known = |range: std::ops::Range<usize>| vec![regressor[range].to_vec()];
+    let (before, steps) = (known(0..1_000), 10);
+    let history = Series {
+        regressors: &before,
+        ..part(&dates, &values, 0..1_000)
+    };
+    let text = r#"{"order":[0,1,0],"calibrate":"auto"}"#;
+    let mut state = Arima.fit(history, &params(text), None).unwrap().state;
+    let mut inside = vec![];
+    for origin in 1_000..values.len() - steps {
+        let ahead = Ahead {
+            steps,
+            dates: &[],
+            regressors: &[vec![regressor[origin - 1]; steps]],
+        };
+        let paths = Arima.simulate(&state, ahead, 400, &Streams::new(&Digest::new()));
+        let mut drawn = paths.unwrap().step(steps - 1).to_vec();
+        drawn.sort_unstable_by(f64::total_cmp);
+        inside.push((drawn[40]..=drawn[359]).contains(&values[origin + steps - 1]));
+        let recent = Series {
+            regressors: &known(origin..origin + 1),
+            ..part(&dates, &values, origin..origin + 1)
+        };
+        state = Arima.condition(&state, recent).unwrap();
+    }
+    // With the covariates that came instead of those expected it was less than half.
+    let share = share(&inside);
+    assert!((0.7..0.92).contains(&share), "{share}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{
     doubt::Doubt,
     form::{Form, Kind},
 };
-use crate::{Params, errors::FitError, noise};
+use crate::{Params, errors::FitError, noise, seasons};
 
 /// What a user left open, and what not.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +71,7 @@ impl Choice {
             "M" | "multiplicative" => Seasons::Only(Kind::Multiplicative),
             _ => return Err(params.out_of_range("season", "N, A, M, some or auto")),
         };
-        let season_length = params.usize_or("season_length", 5)?;
+        let season_length = seasons::length(params, 5)?;
         let least = match season {
             Seasons::Only(Kind::None) | Seasons::Any => 1,
             _ => 2,

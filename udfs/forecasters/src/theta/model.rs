@@ -51,7 +51,7 @@ impl Line {
         match *self {
             Line::Fixed { intercept, slope } => (intercept, slope),
             Line::Moving { count, mean, slope } => {
-                (mean - 0.5 * f64::from(count + 1) * slope, slope)
+                (mean - 0.5 * (f64::from(count) + 1.0) * slope, slope)
             }
         }
     }
