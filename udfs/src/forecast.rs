@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use almanac_forecasters::{Calendar, Day, Digest, Series, TradingDays, date};
+use almanac_forecasters::{Calendar, Day, Digest, Running, Series, TradingDays, date};
 use arrow::array::{ArrayRef, AsArray, Date32Builder, ListArray, StringBuilder, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Date32Type, Field, FieldRef, Fields};
@@ -254,6 +254,8 @@ impl ForecastAccumulator {
 struct Walk<'a> {
     spec: ModelSpec,
     fit: Fit,
+    /// The model, up to the newest row taken in.
+    running: Box<dyn Running>,
     /// The digest of what the model was trained on.
     model: Digest,
     rows: &'a Observations,
@@ -274,8 +276,11 @@ impl<'a> Walk<'a> {
         let state = state.ok_or_else(|| Failure::new("no_model", "no trained model"))?;
         let spec = ModelSpec::parse(spec)?;
         let fit = Fit::from_json(state)?;
+        let running = spec.forecaster()?.resume(&fit.state);
+        let running = running.map_err(|error| Failure::of_state(error, &spec.covariates))?;
         Ok(Self {
             spec,
+            running,
             model: fit.around.digest,
             fit,
             rows,
@@ -318,10 +323,8 @@ impl<'a> Walk<'a> {
             values: &values,
             regressors: &regressors,
         };
-        self.fit.state = self
-            .spec
-            .forecaster()?
-            .condition(&self.fit.state, recent)
+        self.running
+            .advance(recent, &mut |_| {})
             .map_err(|error| Failure::of_state(error, &self.spec.covariates))?;
         dates
             .iter()
@@ -368,7 +371,7 @@ impl<'a> Walk<'a> {
             seed: self.spec.seed,
             dated: !observed,
         };
-        let origin = origin.to_json(&self.fit.state);
+        let origin = origin.to_json(&self.running.state());
         Ok(Made {
             cutoff: self.fit.around.cutoff,
             digest,

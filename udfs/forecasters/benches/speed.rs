@@ -16,7 +16,7 @@ use almanac_forecasters::{
     Ahead, Digest, Entry, Params, Series, State, Streams, Summariser, catalog,
 };
 use criterion::{
-    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+    BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
     measurement::WallTime,
 };
 
@@ -24,6 +24,7 @@ const PATHS: usize = 2_000;
 const STEPS: usize = 14;
 const LENGTHS: [usize; 2] = [250, 2_500];
 const SEASON: usize = 12;
+const LONG_SEASON: usize = 52;
 /// As many observations as a state catches up with at once.
 const RECENT: usize = 30;
 
@@ -33,7 +34,8 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
-    targets = fit, fit_seasonal, condition, simulate, summarise, digest, normals
+    targets = fit, fit_seasonal, refit, condition, advance_seasonal, simulate, summarise, digest,
+        normals
 }
 criterion_main!(kernels);
 
@@ -58,10 +60,10 @@ impl Walk {
     }
 
     /// The same with a season.
-    fn seasonal(length: usize) -> Walk {
+    fn seasonal(length: usize, season: usize) -> Walk {
         let mut walk = Walk::new(length);
         for (index, value) in walk.values.iter_mut().enumerate() {
-            let place = (index % SEASON) as f64 / SEASON as f64;
+            let place = (index % season) as f64 / season as f64;
             *value *= 1.0 + 0.2 * libm::sin(std::f64::consts::TAU * place);
         }
         walk
@@ -85,11 +87,11 @@ fn params(entry: &Entry) -> Params {
 }
 
 /// The state of an entry, all but the newest observations of the walk known.
-fn fitted(entry: &Entry, walk: &Walk) -> State {
+fn fitted(entry: &Entry, params: &Params, walk: &Walk) -> State {
     let known = walk.dates.len() - RECENT;
     entry
         .family
-        .fit(walk.part(0..known), &params(entry), None)
+        .fit(walk.part(0..known), params, None)
         .expect("the history is long enough")
         .state
 }
@@ -107,14 +109,40 @@ fn fit(criterion: &mut Criterion) {
 /// The models that know seasons, given one.
 fn fit_seasonal(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fit_seasonal");
-    let walk = Walk::seasonal(LENGTHS[0]);
-    for entry in catalog() {
+    let walk = Walk::seasonal(LENGTHS[0], SEASON);
+    for (entry, params) in seasonal(SEASON) {
+        time_fit(&mut group, entry, &walk, &params);
+    }
+}
+
+/// The entries that know seasons, with the parameters of one.
+fn seasonal(season: usize) -> impl Iterator<Item = (&'static Entry, Params)> {
+    let knows = |entry: &&Entry| {
         let mut parameters = entry.family.parameters().into_iter();
-        if parameters.any(|parameter| parameter.name == "season_length") {
-            let mut values = params(entry).values().clone();
-            values.insert("season_length".to_owned(), SEASON.into());
-            time_fit(&mut group, entry, &walk, &Params::from(values));
-        }
+        parameters.any(|parameter| parameter.name == "season_length")
+    };
+    catalog().iter().filter(knows).map(move |entry| {
+        let mut values = params(entry).values().clone();
+        values.insert("season_length".to_owned(), season.into());
+        (entry, Params::from(values))
+    })
+}
+
+/// Fits that begin from the state of a history without its newest observations.
+fn refit(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("refit");
+    let walk = Walk::new(LENGTHS[1]);
+    for entry in catalog() {
+        let params = params(entry);
+        group.bench_function(BenchmarkId::new(entry.key, LENGTHS[1]), |bencher| {
+            let state = fitted(entry, &params, &walk);
+            bencher.iter(|| {
+                entry
+                    .family
+                    .fit(walk.series(), &params, Some(&state))
+                    .expect("the history is long enough")
+            });
+        });
     }
 }
 
@@ -130,19 +158,38 @@ fn time_fit(group: &mut BenchmarkGroup<'_, WallTime>, entry: &Entry, walk: &Walk
     });
 }
 
+/// Into a state as it is stored, and back.
 fn condition(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("condition");
     let walk = Walk::new(LENGTHS[1]);
     let recent = walk.part(LENGTHS[1] - RECENT..LENGTHS[1]);
     for entry in catalog() {
         group.bench_function(BenchmarkId::new(entry.key, RECENT), |bencher| {
-            let state = fitted(entry, &walk);
+            let state = fitted(entry, &params(entry), &walk);
             bencher.iter(|| {
                 entry
                     .family
                     .condition(&state, recent)
                     .expect("the observations are newer")
             });
+        });
+    }
+}
+
+/// Into a state that was decoded before, as a forecast holds it from day to day, with a long season.
+fn advance_seasonal(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("advance_seasonal");
+    let walk = Walk::seasonal(LENGTHS[1], LONG_SEASON);
+    let recent = walk.part(LENGTHS[1] - RECENT..LENGTHS[1]);
+    for (entry, params) in seasonal(LONG_SEASON) {
+        group.bench_function(BenchmarkId::new(entry.key, RECENT), |bencher| {
+            let state = fitted(entry, &params, &walk);
+            let running = entry.family.resume(&state).expect("it was just written");
+            bencher.iter_batched_ref(
+                || running.copy(),
+                |running| running.advance(recent, &mut |_| {}),
+                BatchSize::SmallInput,
+            );
         });
     }
 }
@@ -161,7 +208,7 @@ fn simulate(criterion: &mut Criterion) {
     for entry in catalog() {
         let id = BenchmarkId::new(entry.key, format!("{PATHS}x{STEPS}"));
         group.bench_function(id, |bencher| {
-            let state = fitted(entry, &walk);
+            let state = fitted(entry, &params(entry), &walk);
             bencher.iter(|| {
                 entry
                     .family
