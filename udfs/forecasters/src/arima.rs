@@ -112,6 +112,7 @@ impl Family for Arima {
     const NAME: &'static str = "arima";
     const FORMAT: u32 = 1;
     const SUMMARY: &'static str = "regression with seasonal ARIMA errors of given orders";
+    const GAPS: bool = true;
     const PARAMETERS: &'static [Parameter] = &[
         Parameter {
             name: "order",
@@ -243,7 +244,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::{Digest, Forecaster, Streams, paths::check_moments};
+    use crate::{Digest, Forecaster, State, Streams, paths::check_moments};
 
     #[derive(Deserialize)]
     struct Golden {
@@ -566,6 +567,74 @@ mod tests {
         check_moments(&paths, &outlook.point(), &deviations);
         let last = values[38] - term.at(regressors[0][38]);
         assert!((outlook.point()[3] - last).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_missing_value_counts_as_one_with_a_missing_regressor() {
+        let golden = golden();
+        let with_gaps = golden.cases.iter().filter(|case| {
+            let mut regressors = case.regressors().into_iter().flatten();
+            regressors.any(|value| value.is_nan())
+        });
+        let mut compared = 0;
+        for case in with_gaps {
+            let regressors = case.regressors();
+            let mut values = case.values.clone();
+            for (day, value) in values.iter_mut().enumerate() {
+                if regressors.iter().any(|column| column[day].is_nan()) {
+                    *value = f64::NAN;
+                }
+            }
+            let dates = dates(values.len());
+            let fit = |values: &[f64]| {
+                let history = Series {
+                    regressors: &regressors,
+                    ..plain(&dates, values)
+                };
+                let learned = estimated(history, &case.orders(), case.constant);
+                State::encode("arima", 1, &learned.body)
+            };
+            assert_eq!(fit(&values), fit(&case.values), "{}", case.name);
+            compared += 1;
+        }
+        assert!(compared > 0);
+    }
+
+    #[test]
+    fn a_gap_does_not_shift_the_season() {
+        // A week and little else, of which three days are missing.
+        let mut rng = Streams::new(&Digest::new()).path(1);
+        let at = |day: usize| 100.0 + 30.0 * f64::from(day as u32 * 3 % 7);
+        let mut values: Vec<f64> = (0..200).map(|day| at(day) + 0.1 * rng.normal()).collect();
+        let dates = dates(200);
+        for missing in [50, 120, 196] {
+            values[missing] = f64::NAN;
+        }
+        let families: [&dyn Forecaster; 2] = [&Arima, &crate::auto_arima::AutoArima];
+        for family in families {
+            let text = r#"{"season_length":7,"order":[0,0,0],"seasonal_order":[0,1,1],"calibrate":"auto"}"#;
+            let own = if family.name() == "arima" {
+                text
+            } else {
+                r#"{"season_length":7,"calibrate":"auto"}"#
+            };
+            let params = Params::parse(own).unwrap();
+            let fit = |range: std::ops::Range<usize>| {
+                let history = plain(&dates[range.clone()], &values[range]);
+                family.fit(history, &params, None).unwrap().state
+            };
+            let recent = plain(&dates[190..], &values[190..]);
+            let conditioned = family.condition(&fit(0..190), recent).unwrap();
+            for state in [fit(0..200), conditioned] {
+                let point = family.outlook(&state, steps(7, &[])).unwrap().point();
+                for (step, value) in point.iter().enumerate() {
+                    assert!((value - at(200 + step)).abs() < 1.0, "{step}: {value}");
+                }
+            }
+            let robust = Params::parse(r#"{"transform":"robust"}"#).unwrap();
+            let refused = family.fit(plain(&dates, &values), &robust, None);
+            assert_eq!(refused.unwrap_err().class(), "not_finite");
+        }
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl Family for AutoArima {
     const NAME: &'static str = "auto_arima";
     const FORMAT: u32 = 1;
     const SUMMARY: &'static str = "regression with ARIMA errors, orders by a stepwise search";
+    const GAPS: bool = true;
     const PARAMETERS: &'static [Parameter] = &[
         Parameter {
             name: "season_length",
@@ -282,7 +283,7 @@ fn differences(
     let mut rest = if problem.regressors > 0 {
         remainder(&problem)
     } else {
-        scaled.values.clone()
+        design.filled(&scaled.values)
     };
     if season > 1 && spare > 2 * season + ENOUGH {
         orders.season = season;

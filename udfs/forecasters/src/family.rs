@@ -83,6 +83,8 @@ pub(crate) trait Family: Send + Sync + 'static {
     const FORMAT: u32;
     /// What it does, in one line.
     const SUMMARY: &'static str;
+    /// Whether values may be missing: NaN. An observation of which nothing is known takes a step.
+    const GAPS: bool = false;
     /// The parameters it accepts.
     const PARAMETERS: &'static [Parameter];
 
@@ -238,7 +240,7 @@ impl<F: Family> Forecaster for F {
     fn condition(&self, state: &State, recent: Series<'_>) -> Result<State, StateError> {
         let mut resumed = Resumed::<F>::new(state)?;
         if recent.is_empty() {
-            recent.check()?;
+            recent.check(F::GAPS)?;
             return Ok(state.clone());
         }
         resumed.advance(recent, &mut |_| {})?;
@@ -269,7 +271,8 @@ impl<F: Family> Running for Resumed<F> {
         recent: Series<'_>,
         predicted: &mut dyn FnMut(f64),
     ) -> Result<(), StateError> {
-        recent.check()?;
+        let transform = self.0.transform.as_ref();
+        recent.check(F::GAPS && transform.is_none_or(Transform::passes_gaps))?;
         let (Some(first), Some(last)) = (recent.dates.first(), recent.dates.last()) else {
             return Ok(());
         };
@@ -475,15 +478,17 @@ fn earlier<F: Family>(state: &State) -> Result<Dated<F::Body>, FitError> {
 }
 
 /// The date of the newest observation of a history that can be fitted.
-fn check(family: &impl Forecaster, history: Series<'_>, params: &Params) -> Result<Day, FitError> {
+fn check<F: Family>(family: &F, history: Series<'_>, params: &Params) -> Result<Day, FitError> {
     params.check_names(&family.parameters())?;
     let needed = family.minimum_observations(params)?;
-    history.check()?;
+    history.check(F::GAPS && Wanted::read(params)?.passes_gaps())?;
+    let known = history.values.iter().filter(|value| !value.is_nan());
+    let found = known.count();
     match history.dates.last() {
-        Some(newest_date) if history.len() >= needed => Ok(*newest_date),
+        Some(newest_date) if found >= needed => Ok(*newest_date),
         _ => Err(FitError::TooShort {
             needed: needed.max(1),
-            found: history.len(),
+            found,
         }),
     }
 }

@@ -9,7 +9,7 @@ use crate::{date::Day, errors::FitError};
 pub struct Series<'a> {
     /// The dates.
     pub dates: &'a [Day],
-    /// The values, one per date, finite.
+    /// The values, one per date, finite; NaN where one is missing, for families that allow it.
     pub values: &'a [f64],
     /// `regressors[j][i]` is the j-th regressor on `dates[i]`; NaN where it is missing.
     pub regressors: &'a [Vec<f64>],
@@ -26,9 +26,9 @@ impl Series<'_> {
         self.dates.is_empty()
     }
 
-    /// Checks what the models rely on: equal lengths, increasing dates, finite values, and
-    /// regressors that are finite or NaN.
-    pub fn check(&self) -> Result<(), FitError> {
+    /// Checks what the models rely on: equal lengths, increasing dates, values that are finite or,
+    /// where `gaps` are allowed, NaN, and regressors that are finite or NaN.
+    pub(crate) fn check(&self, gaps: bool) -> Result<(), FitError> {
         self.check_length("values", self.values.len())?;
         for regressor in self.regressors {
             self.check_length("regressor values", regressor.len())?;
@@ -41,9 +41,11 @@ impl Series<'_> {
                 .iter()
                 .any(|regressor| regressor[index].is_infinite())
         };
-        match (0..self.len())
-            .find(|index| !self.values[*index].is_finite() || infinite_regressor(*index))
-        {
+        let unusable = |index: usize| {
+            let value = self.values[index];
+            !(value.is_finite() || gaps && value.is_nan())
+        };
+        match (0..self.len()).find(|index| unusable(*index) || infinite_regressor(*index)) {
             Some(index) => Err(FitError::NotFinite {
                 date: self.dates[index],
             }),
@@ -114,7 +116,7 @@ mod tests {
             values,
             regressors,
         }
-        .check()
+        .check(false)
     }
 
     #[test]
@@ -124,6 +126,22 @@ mod tests {
             Ok(())
         );
         assert_eq!(check(&[], &[], &[]), Ok(()));
+    }
+
+    #[test]
+    fn a_missing_value_is_a_fault_unless_gaps_are_allowed() {
+        let gap = Series {
+            dates: &[1, 2],
+            values: &[1.0, f64::NAN],
+            regressors: &[],
+        };
+        assert_eq!(gap.check(false), Err(FitError::NotFinite { date: 2 }));
+        assert_eq!(gap.check(true), Ok(()));
+        let infinite = Series {
+            values: &[1.0, f64::INFINITY],
+            ..gap
+        };
+        assert_eq!(infinite.check(true), Err(FitError::NotFinite { date: 2 }));
     }
 
     #[test]

@@ -144,6 +144,11 @@ impl Wanted {
         }
     }
 
+    /// Whether a missing value stays one, and changes no other.
+    pub(crate) fn passes_gaps(self) -> bool {
+        matches!(self, Wanted::None | Wanted::Log)
+    }
+
     /// The least number of observations for a family that needs this many.
     pub(crate) fn minimum(self, family: usize) -> usize {
         match self {
@@ -232,7 +237,8 @@ impl Applied {
     /// Twice the logarithm of the density of the transformed values over that of the values: what
     /// an information criterion of the former lacks to be one of the latter.
     pub(crate) fn criterion(&self, history: &[f64]) -> f64 {
-        let logarithms = || history.iter().map(|value| ln(*value)).sum::<f64>();
+        let known = || history.iter().filter(|value| !value.is_nan());
+        let logarithms = || known().map(|value| ln(*value)).sum::<f64>();
         match &self.before {
             Transform::Log => 2.0 * logarithms(),
             Transform::BoxCox { lambda } => 2.0 * (1.0 - lambda) * logarithms(),
@@ -292,6 +298,11 @@ impl Transform {
             Transform::Robust(robust) => robust.back(value),
         };
         value.clamp(-f64::MAX, f64::MAX)
+    }
+
+    /// Whether a missing value stays one, and changes no other.
+    pub(crate) fn passes_gaps(&self) -> bool {
+        matches!(self, Transform::Log)
     }
 
     /// Lets an observation pass.

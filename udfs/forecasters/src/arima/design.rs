@@ -34,7 +34,7 @@ pub(crate) struct Design {
     triangle: Vec<Vec<f64>>,
     /// Undifferenced, centered and orthonormalised, lines drawn over gaps.
     columns: Vec<Vec<f64>>,
-    /// Days on which a used regressor is missing.
+    /// Days on which the value or a used regressor is missing.
     missing: Vec<bool>,
     any_missing: bool,
 }
@@ -43,12 +43,11 @@ impl Design {
     /// Chooses regressors. One is left out if it is constant once differenced (it could not be told
     /// apart from the constant), or if those before it determine it.
     pub(crate) fn new(history: Series<'_>, orders: &Orders) -> Result<Design, FitError> {
-        let length = history.len();
         let mut design = Design {
             kept: vec![],
             triangle: vec![],
             columns: vec![],
-            missing: vec![false; length],
+            missing: history.values.iter().map(|value| value.is_nan()).collect(),
             any_missing: false,
         };
         let mut directions: Vec<Vec<f64>> = vec![];
@@ -111,7 +110,7 @@ impl Design {
         self.any_missing
     }
 
-    /// Whether every used regressor is known on a day.
+    /// Whether the value and every used regressor are known on a day.
     pub(crate) fn observed(&self, day: usize) -> bool {
         !self.missing[day]
     }
@@ -138,7 +137,7 @@ impl Design {
             Some(index) if gaps(index) > 0 => unusable(history, index),
             _ => FitError::TooShort {
                 needed,
-                found: history.len(),
+                found: self.usable(),
             },
         }
     }

@@ -280,11 +280,11 @@ impl Finish<'_> {
         let mut unknown = unknown.iter();
         let first: Vec<f64> = (0..lost)
             .map(|day| {
-                let known = model.known(day as u64, regressors, day);
-                if known.is_nan() {
+                let rest = values[day] - model.known(day as u64, regressors, day);
+                if rest.is_nan() {
                     unknown.next().copied().unwrap_or(0.0)
                 } else {
-                    values[day] - known
+                    rest
                 }
             })
             .collect();

@@ -80,7 +80,7 @@ impl Problem {
                 unknown.iter().for_each(|day| column[*day] = 0.0);
                 column
             };
-            let mut columns = vec![blank(values.to_vec())];
+            let mut columns = vec![blank(design.filled(values))];
             columns.extend(unknown.iter().map(|day| {
                 let mut column = vec![0.0; values.len()];
                 column[*day] = 1.0;

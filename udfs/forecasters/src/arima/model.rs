@@ -237,17 +237,18 @@ impl Model {
         self.level + self.drift * step as f64 + terms
     }
 
-    /// Takes in newer observations; one with an unknown regressor counts as missing.
+    /// Takes in newer observations; one that is NaN or has an unknown regressor counts as missing.
     pub(crate) fn advance(&mut self, recent: Series<'_>, predicted: &mut dyn FnMut(f64)) {
         let mut filter = Filter::of(self);
         let mut state = std::mem::take(&mut self.state);
         for (index, value) in recent.values.iter().enumerate() {
             let known = self.known(self.steps, recent.regressors, index);
             predicted(known + state.first().copied().unwrap_or(0.0));
-            if known.is_nan() {
+            let rest = value - known;
+            if rest.is_nan() {
                 filter.miss(&mut state);
             } else {
-                filter.observe(&mut state, value - known);
+                filter.observe(&mut state, rest);
             }
             self.steps += 1;
         }
