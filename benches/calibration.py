@@ -34,7 +34,7 @@ from pages import Bar
 HEADING = "## Calibration on daily prices"
 COMMAND = "/tmp/peers/bin/python benches/calibration.py"
 COMMODITIES = ["Coffee", "Sugar"]
-MODELS = ["naive", "random_walk", "auto_ets", "auto_arima", "dot", "ces", "scum", "naive_garch"]
+MODELS = ["naive", "random_walk", "auto_ets", "auto_arima", "dot", "ces", "ets_ces_dot", "scum", "naive_garch"]
 REFERENCE = "naive_garch"
 FIRST, LAST = np.datetime64("2015-01-01"), np.datetime64("2021-12-31")
 DAYS = 14

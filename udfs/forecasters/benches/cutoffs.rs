@@ -1,6 +1,6 @@
 //! What a warm start saves: `auto_arima` fitted at 16 cutoffs half a year apart, from nothing each
-//! time, and each from the state of the one before; without the calibration of its paths and with it,
-//! which takes the same time either way. `benches/cutoffs.py` runs it on daily prices.
+//! time, and each from the state of the one before; without the calibration of its paths and with it.
+//! `benches/cutoffs.py` runs it on daily prices.
 //!
 //! ```text
 //! cargo bench -p almanac-forecasters --bench cutoffs -- FILE…   # lines of `day close`, days from 1970
