@@ -179,12 +179,18 @@ fn condition(criterion: &mut Criterion) {
 /// Into a state that was decoded before, as a forecast holds it from day to day, with a long season.
 fn advance_seasonal(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("advance_seasonal");
-    let walk = Walk::seasonal(LENGTHS[1], LONG_SEASON);
-    let recent = walk.part(LENGTHS[1] - RECENT..LENGTHS[1]);
+    let walk = Walk::seasonal(LENGTHS[1] + 1, LONG_SEASON);
+    let newest = walk.dates.len();
+    // The day before decodes what a state decodes only when it is needed.
+    let (before, recent) = (newest - RECENT - 1, newest - RECENT);
     for (entry, params) in seasonal(LONG_SEASON) {
         group.bench_function(BenchmarkId::new(entry.key, RECENT), |bencher| {
-            let state = fitted(entry, &params, &walk);
-            let running = entry.family.resume(&state).expect("it was just written");
+            let fitted = entry.family.fit(walk.part(0..before), &params, None);
+            let state = fitted.expect("the history is long enough").state;
+            let mut running = entry.family.resume(&state).expect("it was just written");
+            let day = running.advance(walk.part(before..recent), &mut |_| {});
+            day.expect("the observation is newer");
+            let recent = walk.part(recent..newest);
             bencher.iter_batched_ref(
                 || running.copy(),
                 |running| running.advance(recent, &mut |_| {}),

@@ -178,7 +178,7 @@ impl Member {
     pub(crate) fn hold(&self, state: &State) -> Held {
         Held {
             name: self.name.clone(),
-            state: Content::Stored(raw(state)),
+            state: Content::Stored(state.as_raw().to_owned()),
         }
     }
 
@@ -227,7 +227,7 @@ impl Serialize for Content {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Content::Stored(text) => text.serialize(serializer),
-            Content::Running(running) => raw(&running.state()).serialize(serializer),
+            Content::Running(running) => running.state().as_raw().serialize(serializer),
         }
     }
 }
@@ -242,7 +242,7 @@ impl Held {
     /// Its state.
     fn state(&self) -> Result<State, StateError> {
         match &self.state {
-            Content::Stored(text) => State::from_text(text.get().to_owned()),
+            Content::Stored(text) => State::from_raw(text.clone()),
             Content::Running(running) => Ok(running.state()),
         }
     }
@@ -357,8 +357,4 @@ fn holders(text: &str) -> usize {
 fn family_of(state: &State) -> Result<&'static dyn Forecaster, StateError> {
     crate::family(state.model())
         .ok_or_else(|| corrupt(format!("no model is called `{}`", state.model())))
-}
-
-fn raw(state: &State) -> Box<RawValue> {
-    RawValue::from_string(state.as_str().to_owned()).expect("a state is a JSON object")
 }

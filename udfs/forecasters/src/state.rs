@@ -1,14 +1,31 @@
 //! Fitted states as text: readable, exact, and refused unless they are what they claim.
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::errors::StateError;
 
 /// A fitted model as JSON text that begins `{"model":"random_walk","format":1,"body":`.
 ///
 /// Numbers are written with as many digits as they need to be read back exactly.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State(String);
+#[derive(Clone, Debug)]
+pub struct State(Box<RawValue>);
+
+impl PartialEq for State {
+    fn eq(&self, other: &State) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for State {}
+
+/// A state as it is written, its fields in this order.
+#[derive(Serialize)]
+struct Written<'a, T> {
+    model: &'a str,
+    format: u32,
+    body: &'a T,
+}
 
 struct Header<'a> {
     model: &'a str,
@@ -19,15 +36,17 @@ struct Header<'a> {
 impl State {
     /// Writes a state. `body` holds finite numbers only: JSON has no others.
     pub fn encode<T: Serialize>(model: &str, format: u32, body: &T) -> State {
-        let body = serde_json::to_string(body).expect("a state body is numbers, text and lists");
-        State(format!(
-            "{{\"model\":\"{model}\",\"format\":{format},\"body\":{body}}}"
-        ))
+        let written = Written {
+            model,
+            format,
+            body,
+        };
+        State(to_raw_value(&written).expect("a state body is numbers, text and lists"))
     }
 
     /// Reads the body of a state of this model and format.
     pub fn decode<T: DeserializeOwned>(&self, model: &str, format: u32) -> Result<T, StateError> {
-        let header = header(&self.0)?;
+        let header = header(self.as_str())?;
         if header.model != model {
             return Err(StateError::WrongModel {
                 found: header.model.to_owned(),
@@ -46,18 +65,30 @@ impl State {
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.get()
     }
 
-    /// Takes a stored text, checking its header only; the body is checked when it is decoded.
+    /// Takes a stored text, checking that it is JSON and begins as a state does; the body is checked
+    /// when it is decoded.
     pub fn from_text(text: String) -> Result<State, StateError> {
-        header(&text)?;
-        Ok(State(text))
+        let raw = RawValue::from_string(text).map_err(|error| corrupt(error.to_string()))?;
+        State::from_raw(raw)
+    }
+
+    /// Takes the text of a state that is part of another.
+    pub(crate) fn from_raw(raw: Box<RawValue>) -> Result<State, StateError> {
+        header(raw.get())?;
+        Ok(State(raw))
+    }
+
+    /// The text, to be part of another.
+    pub(crate) fn as_raw(&self) -> &RawValue {
+        &self.0
     }
 
     /// The name of the model the state belongs to.
     pub fn model(&self) -> &str {
-        header(&self.0).map_or("", |header| header.model)
+        header(self.as_str()).map_or("", |header| header.model)
     }
 }
 
