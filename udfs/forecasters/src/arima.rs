@@ -19,6 +19,7 @@ use crate::{
     family::{Family, Learned, Start},
     noise,
     outlook::Outlook,
+    seasons,
     series::{Ahead, Series},
 };
 
@@ -65,11 +66,9 @@ pub(crate) fn read_constant(params: &Params) -> Result<Option<bool>, FitError> {
 
 /// Reads the parameter `season_length`.
 pub(crate) fn read_season(params: &Params) -> Result<usize, FitError> {
-    let season = params.usize_or("season_length", 1)?;
-    if (1..=LONGEST_SEASON).contains(&season) {
-        Ok(season)
-    } else {
-        Err(params.out_of_range("season_length", "from 1 to 1000"))
+    match seasons::length(params, 1)? {
+        season if season <= LONGEST_SEASON => Ok(season),
+        _ => Err(params.out_of_range("season_length", "from 1 to 1000")),
     }
 }
 
@@ -211,6 +210,11 @@ pub(crate) fn learn(
     let needed = needed(orders, constant, design.columns().len());
     if design.usable() < needed {
         return Err(design.too_few(history, needed));
+    }
+    if !design.every_place_is_seen(orders.season, orders.seasonal[1]) {
+        return Err(FitError::Singular {
+            reason: "a place of the season has too few observations to be differenced".to_owned(),
+        });
     }
     let scaled = Scaled::new(history.values);
     let mut problem = Problem::new(&scaled.values, &design, orders);
@@ -631,9 +635,76 @@ mod tests {
                     assert!((value - at(200 + step)).abs() < 1.0, "{step}: {value}");
                 }
             }
+            let logarithms = values
+                .iter()
+                .map(|value| crate::math::ln(*value))
+                .collect::<Vec<_>>();
+            let log = Params::parse(&own.replace('{', r#"{"transform":"log","#)).unwrap();
+            let of_logs = family
+                .fit(plain(&dates, &logarithms), &params, None)
+                .unwrap();
+            let logged = family.fit(plain(&dates, &values), &log, None).unwrap();
+            let point = |state: &State| family.outlook(state, steps(7, &[])).unwrap().point();
+            for (found, expected) in point(&logged.state).iter().zip(point(&of_logs.state)) {
+                assert!((crate::math::ln(*found) - expected).abs() < 1e-9);
+            }
             let robust = Params::parse(r#"{"transform":"robust"}"#).unwrap();
             let refused = family.fit(plain(&dates, &values), &robust, None);
             assert_eq!(refused.unwrap_err().class(), "not_finite");
+        }
+    }
+
+    #[test]
+    fn a_place_of_the_season_that_is_never_seen_is_not_made_up() {
+        let mut rng = Streams::new(&Digest::new()).path(1);
+        let mut level = 120.0;
+        let values: Vec<f64> = (0..420)
+            .map(|day| {
+                level += rng.normal();
+                if day % 7 > 4 {
+                    f64::NAN
+                } else {
+                    level + f64::from(day % 7)
+                }
+            })
+            .collect();
+        let dates = dates(values.len());
+        let text = r#"{"season_length":7,"order":[0,0,0],"seasonal_order":[0,1,1]}"#;
+        let refused = Arima.fit(plain(&dates, &values), &Params::parse(text).unwrap(), None);
+        assert_eq!(refused.unwrap_err().class(), "singular");
+        let params = Params::parse(r#"{"season_length":7}"#).unwrap();
+        let family = crate::auto_arima::AutoArima;
+        let fitted = family.fit(plain(&dates, &values), &params, None).unwrap();
+        let point = family
+            .outlook(&fitted.state, steps(14, &[]))
+            .unwrap()
+            .point();
+        assert!(
+            point.iter().all(|value| (value - level).abs() < 30.0),
+            "{point:?}"
+        );
+    }
+
+    #[test]
+    fn a_constant_with_gaps_is_found_exactly() {
+        for (text, missing) in [
+            (r#"{"order":[0,1,0]}"#, &[0][..]),
+            (r#"{"order":[0,2,0]}"#, &[0, 1, 9]),
+            (
+                r#"{"order":[0,0,0],"seasonal_order":[0,1,0],"season_length":7}"#,
+                &[0, 8],
+            ),
+        ] {
+            let mut values = vec![50.0; 60];
+            missing
+                .iter()
+                .for_each(|day: &usize| values[*day] = f64::NAN);
+            let dates = dates(60);
+            let params = Params::parse(text).unwrap();
+            let fitted = Arima.fit(plain(&dates, &values), &params, None).unwrap();
+            assert_eq!(fitted.loss, Some(0.0), "{text}");
+            let outlook = Arima.outlook(&fitted.state, steps(7, &[])).unwrap();
+            assert_eq!(outlook.point(), [50.0; 7], "{text}");
         }
     }
 

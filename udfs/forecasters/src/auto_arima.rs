@@ -285,7 +285,8 @@ fn differences(
     } else {
         design.filled(&scaled.values)
     };
-    if season > 1 && spare > 2 * season + ENOUGH {
+    let told = design.every_place_is_seen(season, 1);
+    if season > 1 && spare > 2 * season + ENOUGH && told {
         orders.season = season;
         // A model of no season may be one of any.
         let earlier = earlier.filter(|earlier| earlier.season == season || earlier.season == 1);

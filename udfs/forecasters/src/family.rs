@@ -437,10 +437,11 @@ fn reason(error: impl ToString) -> String {
     error.to_string()
 }
 
-/// Covariates of steps to come, which nobody knows at an origin: each stays at its newest value.
+/// Covariates of steps to come. Those of the first are known by then, as rows are aligned, and stay
+/// for the others, which nobody knows.
 fn persisting(history: Series<'_>, origin: usize, steps: usize) -> Vec<Vec<f64>> {
     let newest = |column: &Vec<f64>| {
-        let mut known = column[..origin].iter().rev();
+        let mut known = column[..column.len().min(origin + 1)].iter().rev();
         let known = known.find(|value| value.is_finite());
         vec![known.copied().unwrap_or(f64::NAN); steps]
     };

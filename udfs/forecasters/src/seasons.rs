@@ -6,14 +6,14 @@ use crate::{Parameter, Params, errors::FitError};
 pub(crate) const SEASON_LENGTHS: Parameter = Parameter {
     name: "season_lengths",
     default: "[]",
-    help: "steps in each season; [] is season_length; a day alone brings its week",
+    help: "steps in each season, up to 1000000; [] is season_length; a day alone brings its week",
 };
 
 /// The length of the only season.
 pub(crate) const SEASON_LENGTH: Parameter = Parameter {
     name: "season_length",
     default: "1",
-    help: "steps in a season where season_lengths are not given; 1 is no season",
+    help: "steps in a season, up to 1000000, where season_lengths are not given; 1 is no season",
 };
 
 /// The most seasons of a series.

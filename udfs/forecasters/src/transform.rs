@@ -270,7 +270,7 @@ impl Transform {
         for value in &mut observations.values {
             let observed = *value;
             *value = self.forward(observed);
-            if !value.is_finite() {
+            if !value.is_finite() && !observed.is_nan() {
                 return Err(Refused::TooLarge);
             }
             self.pass(observed);

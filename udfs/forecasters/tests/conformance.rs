@@ -697,7 +697,7 @@ fn observations_too_large_to_compute_with_are_an_error_or_leave_a_sound_state() 
             let recent = Series {
                 dates: &dates,
                 values: &values,
-                regressors: &[],
+                regressors: &[vec![0.3; 40], vec![0.3; 40]],
             };
             match entry.family.condition(&state, recent) {
                 Err(error) => assert!(

@@ -115,6 +115,16 @@ impl Design {
         !self.missing[day]
     }
 
+    /// Whether every place of a season has as many observations as it is differenced, without which
+    /// nothing tells where it begins.
+    pub(crate) fn every_place_is_seen(&self, season: usize, differences: usize) -> bool {
+        let seen = |place: usize| {
+            let days = (place..self.missing.len()).step_by(season);
+            days.filter(|day| self.observed(*day)).count()
+        };
+        (0..season.min(self.missing.len())).all(|place| seen(place) >= differences)
+    }
+
     /// How many observations do not count as missing.
     pub(crate) fn usable(&self) -> usize {
         self.missing.iter().filter(|missing| !**missing).count()

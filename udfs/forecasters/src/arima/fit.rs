@@ -256,7 +256,13 @@ impl Finish<'_> {
             noise: Noise::gaussian(0.0),
         };
         let constant = middle * self.unit;
-        self.run(model, constant, &[], 0.0, None)
+        // Lines over gaps were found to be as exact.
+        let filled = self.design.filled(self.history.values);
+        let history = Series {
+            values: &filled,
+            ..self.history
+        };
+        Finish { history, ..self }.run(model, constant, &[], 0.0, None)
     }
 
     fn run(
