@@ -102,11 +102,27 @@ pub(crate) struct Calibration {
     volatility: Option<Volatility>,
     /// One curve for each of the first of [`HORIZONS`].
     curves: Vec<Curve>,
+    /// How many observations came since the curves were learned.
+    newer: u32,
 }
 
 impl Calibration {
+    /// How many observations came since it was learned.
+    pub(crate) fn newer(&self) -> u32 {
+        self.newer
+    }
+
+    /// Whether it is what is asked for.
+    pub(crate) fn is(&self, wanted: Wanted) -> bool {
+        wanted.takes(match self.volatility {
+            None => Measure::Own,
+            Some(_) => Measure::Volatility,
+        })
+    }
+
     /// Takes in a one-step prediction and what came.
     pub(crate) fn observe(&mut self, observed: Observed) {
+        self.newer = self.newer.saturating_add(1);
         if let Some(volatility) = &mut self.volatility {
             volatility.observe(observed);
         }

@@ -196,8 +196,8 @@ impl<F: Family> Forecaster for F {
                 None => wanted == Wanted::None,
                 Some(transform) => transform.is(wanted),
             })
-            .map_or(Start::Cold, |previous| Start::Near(&previous.fitted));
-        fit(self, history, params, start, None)
+            .map_or(Start::Cold, Start::Near);
+        fit(self, history, params, start)
     }
 
     fn refit(
@@ -207,8 +207,7 @@ impl<F: Family> Forecaster for F {
         fitted: &State,
     ) -> Result<Fitted, FitError> {
         let previous = earlier::<F>(fitted)?;
-        let start = Start::Keep(&previous.fitted);
-        fit(self, history, params, start, previous.transform.as_ref())
+        fit(self, history, params, Start::Keep(&previous))
     }
 
     fn validation_loss(&self, history: Series<'_>, params: &Params, fitted: &State) -> Option<f64> {
@@ -316,17 +315,21 @@ impl<F: Family> Running for Resumed<F> {
     }
 }
 
-/// Fits a history, under the transformation that is asked for or, if there is one, the form of that
-/// kept.
+/// Fits a history, under the transformation that is asked for or, where the form of an earlier fit is
+/// kept, that of its transformation.
 fn fit<F: Family>(
     family: &F,
     history: Series<'_>,
     params: &Params,
-    start: Start<'_, F::Body>,
-    kept: Option<&Transform>,
+    start: Start<'_, Dated<F::Body>>,
 ) -> Result<Fitted, FitError> {
     let newest_date = check(family, history, params)?;
-    let (transform, learned) = learn::<F>(history, params, start, kept)?;
+    let (from, kept, near) = match start {
+        Start::Cold => (Start::Cold, None, None),
+        Start::Near(near) => (Start::Near(&near.fitted), None, Some(near)),
+        Start::Keep(kept) => (Start::Keep(&kept.fitted), kept.transform.as_ref(), None),
+    };
+    let (transform, learned) = learn::<F>(history, params, from, kept)?;
     let loss = root_mean_square(errors(history.values, &learned.predictions));
     if let Some(loss) = loss {
         finite("loss", loss)?;
@@ -339,14 +342,13 @@ fn fit<F: Family>(
         fitted: learned.body,
     };
     if let Some(wanted) = calibration::Wanted::read(params)? {
-        match calibrate(
-            family,
-            history,
-            params,
-            wanted,
-            &state,
-            &learned.predictions,
-        ) {
+        let predictions = &learned.predictions;
+        let kept = near.and_then(|near| near.recalibrated(wanted, history, predictions));
+        let found = match kept {
+            Some(calibration) => Ok(calibration),
+            None => calibrate(family, history, params, wanted, &state, predictions),
+        };
+        match found {
             Ok(calibration) => state.calibration = Some(calibration),
             Err(reason) => state.uncalibrated = Some(reason),
         }
@@ -357,6 +359,31 @@ fn fit<F: Family>(
         predictions: learned.predictions,
         aicc: learned.aicc,
     })
+}
+
+/// What was learned of paths holds until so large a share of a history came since.
+const CALIBRATED_ANEW: f64 = 0.1;
+
+impl<B> Dated<B> {
+    /// The calibration of a fit that begins here, brought up to the newest observations as by taking
+    /// them in; `None` if it is to be learned anew.
+    fn recalibrated(
+        &self,
+        wanted: calibration::Wanted,
+        history: Series<'_>,
+        predictions: &[f64],
+    ) -> Option<Calibration> {
+        let mut calibration = self.calibration.clone()?;
+        let known = history
+            .dates
+            .partition_point(|date| *date <= self.newest_date);
+        observed(&history.values[known..], &predictions[known..])
+            .into_iter()
+            .for_each(|observed| calibration.observe(observed));
+        let new = f64::from(calibration.newer());
+        let holds = calibration.is(wanted) && new <= CALIBRATED_ANEW * history.len() as f64;
+        holds.then_some(calibration)
+    }
 }
 
 /// How the paths of a model are to be stretched, from the errors that a model of the same form made

@@ -223,6 +223,7 @@ impl Experience {
         Some(Calibration {
             volatility: (measure == Measure::Volatility).then_some(self.volatility),
             curves,
+            newer: 0,
         })
     }
 

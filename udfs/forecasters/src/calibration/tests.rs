@@ -343,6 +343,7 @@ fn paths_drawn_together_are_those_drawn_alone_and_longer_ones_go_on() {
             serde_json::from_str(r#"{"expected":[0.5,2.0],"found":[0.4,2.5]}"#).unwrap(),
             serde_json::from_str(r#"{"expected":[0.5],"found":[0.7]}"#).unwrap(),
         ],
+        newer: 0,
     };
     calibration.check().unwrap();
     let calibrated = |steps: usize| {
@@ -361,5 +362,33 @@ fn paths_drawn_together_are_those_drawn_alone_and_longer_ones_go_on() {
         for (step, value) in alone.iter().enumerate() {
             assert_eq!(*value, together.step(step)[path]);
         }
+    }
+}
+
+#[test]
+fn a_fit_near_an_earlier_one_keeps_what_was_learned_until_a_tenth_is_new() {
+    let values = spells(1_200);
+    let dates = dates(values.len());
+    let fit = |length: usize, text: &str, previous: Option<&State>| {
+        let history = part(&dates, &values, 0..length);
+        Naive.fit(history, &params(text), previous).unwrap().state
+    };
+    let calibration = |state: &State| {
+        let state: serde_json::Value = serde_json::from_str(state.as_str()).unwrap();
+        state["body"]["calibration"].clone()
+    };
+    let earlier = fit(1_000, VOLATILITY, None);
+    let recent = part(&dates, &values, 1_000..1_100);
+    let conditioned = Naive.condition(&earlier, recent).unwrap();
+    let near = fit(1_100, VOLATILITY, Some(&earlier));
+    assert_eq!(calibration(&near), calibration(&conditioned));
+    assert_ne!(calibration(&near), calibration(&earlier));
+    assert_ne!(near, fit(1_100, VOLATILITY, None));
+    for (length, text, previous) in [
+        (1_200, VOLATILITY, &earlier),
+        (1_200, VOLATILITY, &near),
+        (1_100, CONFORMAL, &earlier),
+    ] {
+        assert_eq!(fit(length, text, Some(previous)), fit(length, text, None));
     }
 }
