@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::EngineError;
 
@@ -26,17 +26,24 @@ pub fn drive<T>(driver: impl Future<Output = T>) -> Result<T, EngineError> {
     Ok(runtime.block_on(driver))
 }
 
-/// Ends when the process is asked to stop: ctrl-C, or SIGTERM. From the first call on neither ends
-/// the process by itself.
-pub async fn asked_to_stop() {
-    let interrupted = tokio::signal::ctrl_c();
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminated) => tokio::select! {
-            _ = interrupted => {}
-            _ = terminated.recv() => {}
-        },
-        // Without a handler SIGTERM ends the process, as it does everywhere.
-        Err(_) => drop(interrupted.await),
+/// Ends when the process is asked to stop: ctrl-C, or SIGTERM. From the call on, before anyone waits,
+/// neither ends the process by itself.
+pub fn asked_to_stop() -> impl Future<Output = ()> {
+    let interrupted = signal(SignalKind::interrupt());
+    let terminated = signal(SignalKind::terminate());
+    async {
+        tokio::select! {
+            () = received(interrupted) => {}
+            () = received(terminated) => {}
+        }
+    }
+}
+
+/// Ends when the signal comes. Where it has no handler it ends the process, as it does everywhere.
+async fn received(handler: std::io::Result<Signal>) {
+    match handler {
+        Ok(mut signals) => drop(signals.recv().await),
+        Err(_) => std::future::pending().await,
     }
 }
 

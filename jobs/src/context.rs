@@ -157,9 +157,10 @@ impl Context {
 async fn interruptions(cluster: Arc<Cluster>) {
     const INTERRUPTED: i32 = 130;
     runtime::asked_to_stop().await;
+    let again = runtime::asked_to_stop();
     eprintln!("stopping: taking the work off the cluster; once more to stop at once");
     cluster.interrupt().await;
-    runtime::asked_to_stop().await;
+    again.await;
     std::process::exit(INTERRUPTED);
 }
 

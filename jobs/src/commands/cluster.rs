@@ -56,8 +56,9 @@ async fn scheduler(settings: Settings, args: SchedulerArgs) -> Result<(), JobErr
             tls,
         ));
     };
+    let asked = runtime::asked_to_stop();
     let stop = async {
-        runtime::asked_to_stop().await;
+        asked.await;
         // Drivers take their work off the cluster, for which it must still be there.
         drivers.stop().await;
     };
