@@ -44,6 +44,9 @@ use crate::sql;
 const STANDSTILL: Duration = Duration::from_secs(30);
 /// How long a scheduler that does not answer is asked again before the job is given up.
 const SCHEDULER_PATIENCE: Duration = Duration::from_secs(8);
+/// How long a scheduler may not know a job before it is believed: a job that it has accepted waits for
+/// its turn among the scheduler's events, unseen (ballista-scheduler 55, `submit_plan` posts an event).
+const UNKNOWN: Duration = Duration::from_secs(5);
 /// How long nothing runs before it is said that the job waits.
 const WAITING: Duration = Duration::from_secs(2);
 /// How often a query is run again whose results may have been touched by the loss of an executor.
@@ -227,6 +230,7 @@ impl Cluster {
         let mut stages = 0;
         let mut moved = Instant::now();
         let mut answered = Instant::now();
+        let mut known = Instant::now();
         let mut said = false;
         loop {
             self.check()?;
@@ -264,13 +268,14 @@ impl Cluster {
             seen = state.tasks_done.max(seen);
             match state.status {
                 QueryStatus::Ended => return Ok(state),
-                QueryStatus::Unknown => {
+                QueryStatus::Unknown if known.elapsed() > UNKNOWN => {
                     return Err(EngineError::Task(
                         "the scheduler has been started anew and knows nothing of the job"
                             .to_owned(),
                     ));
                 }
-                QueryStatus::Queued | QueryStatus::Running => {}
+                QueryStatus::Unknown => continue,
+                QueryStatus::Queued | QueryStatus::Running => known = Instant::now(),
             }
             if moved.elapsed() > WAITING && state.tasks_running == 0 {
                 let executors: Vec<ExecutorState> =

@@ -287,7 +287,7 @@ pub(crate) struct QueryState {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum QueryStatus {
-    /// The scheduler has never heard of it, or has forgotten it.
+    /// The scheduler has not heard of it yet, or has forgotten it.
     Unknown,
     Queued,
     Running,
@@ -320,8 +320,10 @@ async fn tell_query(
         // A task that is lost and done again between two looks of the asker is told all the same.
         disturbed |= state.disturbed;
         state.disturbed = disturbed;
-        let going_on = matches!(state.status, QueryStatus::Running | QueryStatus::Queued);
-        let news = disturbed || seen.done.is_none_or(|done| state.tasks_done != done);
+        let going_on = state.status != QueryStatus::Ended;
+        let counted = state.status != QueryStatus::Unknown;
+        let more = counted && seen.done.is_none_or(|done| state.tasks_done != done);
+        let news = disturbed || more;
         if !going_on || news || tokio::time::Instant::now() >= until {
             return Json(state).into_response();
         }
