@@ -5,6 +5,7 @@
 //! called [`register_all`] and plans with [`operators`].
 
 pub mod assign;
+mod days;
 pub mod draw;
 pub mod expand;
 mod failure;
