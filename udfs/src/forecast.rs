@@ -18,7 +18,6 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
 };
 
-use crate::days::{self, Days};
 use crate::failure::{Failure, guarded};
 use crate::observations::Observations;
 use crate::origin::{Fit, Origin};
@@ -293,8 +292,8 @@ impl<'a> Walk<'a> {
     /// Takes in every row dated before `day`.
     fn advance(&mut self, day: Day) -> Result<(), Failure> {
         let end = self.rows.rows_before(day);
-        let daily = self.spec.calendar == Calendar::Daily;
-        let mut steps = Days::default();
+        let mut dates = vec![];
+        let mut values = vec![];
         for index in self.taken..end {
             let (date, close) = (self.rows.dates[index], self.rows.closes[index]);
             // A late close may be older than the newest covariate that the state has seen.
@@ -307,30 +306,31 @@ impl<'a> Walk<'a> {
             }
             self.trading.push(date);
             if date > self.fit.around.last_date {
-                let newest = if daily {
-                    self.fit.around.last_date
-                } else {
-                    date - 1
-                };
-                steps.push(newest, date, close);
-                self.fit.observe(date, close);
+                dates.push(date);
+                values.push(close);
             }
         }
         self.taken = end;
         if let Some(newest) = self.rows.newest_before(end) {
             self.fit.around.cutoff = self.fit.around.cutoff.max(newest);
         }
-        if steps.dates.is_empty() {
+        if dates.is_empty() {
             return Ok(());
         }
-        let regressors = align(self.rows, &steps.dates, &self.spec);
+        let regressors = align(self.rows, &dates, &self.spec);
         let recent = Series {
-            dates: &steps.dates,
-            values: &steps.values,
+            dates: &dates,
+            values: &values,
             regressors: &regressors,
         };
-        days::take_in(&mut self.running, recent)
-            .map_err(|error| Failure::of_state(error, &self.spec.covariates))
+        self.running
+            .advance(recent, &mut |_| {})
+            .map_err(|error| Failure::of_state(error, &self.spec.covariates))?;
+        dates
+            .iter()
+            .zip(&values)
+            .for_each(|(date, value)| self.fit.observe(*date, *value));
+        Ok(())
     }
 
     fn origin(&self, day: Day) -> Result<Made, Failure> {

@@ -5,7 +5,6 @@
 //! called [`register_all`] and plans with [`operators`].
 
 pub mod assign;
-mod days;
 pub mod draw;
 pub mod expand;
 mod failure;

@@ -17,7 +17,6 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility,
 };
 
-use crate::days::Days;
 use crate::failure::{Failure, guarded};
 use crate::observations::Observations;
 use crate::origin::Fit;
@@ -194,29 +193,16 @@ fn fit(spec: Option<&str>, rows: &mut Observations) -> Result<Trained, Failure> 
             ),
         ));
     }
-    let params = spec.parameters();
-    let refused = |error| Failure::of_fit(error, &spec.covariates);
-    let mut steps = Days {
-        dates: dates.clone(),
-        values: closes.clone(),
-    };
-    if spec.calendar == Calendar::Daily {
-        steps = Days::of(&dates, &closes)?;
-        if !forecaster.takes_gaps(&params).map_err(refused)? {
-            let known = forecaster.parameters();
-            let season = known.iter().find(|one| one.name == "season_length");
-            let default = season.and_then(|one| one.default.parse().ok());
-            let season = params.usize_or("season_length", default.unwrap_or(1));
-            steps.bridge(season.map_err(refused)?);
-        }
-    }
-    let regressors = align(rows, &steps.dates, &spec);
+    let regressors = align(rows, &dates, &spec);
     let series = Series {
-        dates: &steps.dates,
-        values: &steps.values,
+        dates: &dates,
+        values: &closes,
         regressors: &regressors,
     };
-    let fitted = forecaster.fit(series, &params, None).map_err(refused)?;
+    let params = spec.parameters();
+    let fitted = forecaster
+        .fit(series, &params, None)
+        .map_err(|error| Failure::of_fit(error, &spec.covariates))?;
     // The model is fitted whatever becomes of a second fit that only measures.
     let validated = || Ok(forecaster.validation_loss(series, &params, &fitted.state));
     let validation_loss = if spec.validate {

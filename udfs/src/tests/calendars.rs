@@ -1,7 +1,6 @@
 //! Which step each day of the horizon shows.
 
-use almanac_forecasters::{Ahead, Calendar, family};
-use serde_json::Map;
+use almanac_forecasters::Calendar;
 
 use super::*;
 
@@ -111,90 +110,4 @@ fn a_series_that_trades_every_day_has_a_step_every_day() {
         .collect();
     let found = steps(Calendar::Trading, &rows, MONDAY, &[]);
     assert_eq!(found, (1..15).collect::<Vec<u16>>());
-}
-
-/// A week whose days differ.
-fn weekly(date: Day) -> f64 {
-    100.0 + 10.0 * f64::from(date.rem_euclid(7))
-}
-
-/// A year and a half of days, without every ninth.
-fn gappy(until: Day) -> Vec<Row> {
-    (until - 550..until)
-        .filter(|date| date % 9 != 0)
-        .map(|date| observed(date, weekly(date)))
-        .collect()
-}
-
-/// What a model expects of the two weeks from `start` on, after conditioning on the newer rows; how
-/// far that is off at the most.
-fn off(spec: &ModelSpec, start: Day, rows: &[Row]) -> f64 {
-    let state = state_of(spec, &rows[..rows.len() - 160]);
-    let forecast = &forecasts(spec, &state, rows, &[start])[0];
-    let origin = forecast.origin();
-    assert_eq!(origin.steps, (1..15).collect::<Vec<u16>>());
-    let (_, state) = Origin::from_json(forecast.origin.as_deref().unwrap()).unwrap();
-    let ahead = Ahead {
-        steps: 14,
-        dates: &origin.dates,
-        regressors: &[],
-    };
-    let outlook = family(&spec.family).unwrap().outlook(&state, ahead);
-    let point = outlook.unwrap().point();
-    let errors = point
-        .iter()
-        .zip(start..)
-        .map(|(point, day)| (point - weekly(day)).abs());
-    errors.fold(0.0, f64::max)
-}
-
-#[test]
-fn on_the_daily_calendar_a_day_without_a_close_keeps_its_place() {
-    // The newest day without a close is the fourth before it.
-    let start = MONDAY - 5;
-    assert_eq!((start - 4) % 9, 0);
-    let rows = gappy(start);
-    let families = [
-        "seasonal_naive",
-        "ets",
-        "seasonal_autoregression",
-        "auto_arima",
-    ];
-    for family in families {
-        let mut spec = ModelSpec::of_family(family);
-        spec.params = Map::from_iter([("season_length".to_owned(), 7.into())]);
-        spec.calendar = Calendar::Daily;
-        let daily = off(&spec, start, &rows);
-        assert!(daily < 0.2, "{family}: {daily}");
-        spec.calendar = Calendar::Observed;
-        let observed = off(&spec, start, &rows);
-        assert!(observed > 9.0, "{family}: {observed}");
-    }
-}
-
-#[test]
-fn few_observations_make_no_daily_series() {
-    let mut spec = ModelSpec::of_family("naive");
-    spec.calendar = Calendar::Daily;
-    let mut rows = vec![header(&spec)];
-    rows.extend((0..100).map(|week| observed(MONDAY + 7 * week, 1.0)));
-    let trained = Trained::of(&one_pass(&train(), &rows));
-    let (class, message) = trained.failure();
-    assert_eq!(class, "gaps");
-    assert!(
-        message.starts_with("100 of 694 days have a close"),
-        "{message}"
-    );
-}
-
-#[test]
-fn a_history_without_gaps_is_the_same_on_the_daily_and_the_observed_calendar() {
-    let mut spec = ModelSpec::of_family("ets");
-    let rows: Vec<Row> = (MONDAY - 400..MONDAY)
-        .map(|date| observed(date, close(date)))
-        .collect();
-    spec.calendar = Calendar::Daily;
-    let daily = state_of(&spec, &rows);
-    spec.calendar = Calendar::Observed;
-    assert_eq!(daily, state_of(&spec, &rows));
 }
