@@ -286,6 +286,14 @@ struct Seasonal {
     stretch: f64,
 }
 
+impl Seasonal {
+    /// What is added to stretched paths of the rest: their season, and what keeps their middle.
+    fn shifts(&self) -> impl Iterator<Item = f64> {
+        let parts = self.middle.iter().zip(&self.season);
+        parts.map(|(middle, season)| (1.0 - self.stretch) * middle + season)
+    }
+}
+
 impl Outlook for Seasonal {
     fn point(&self) -> Vec<f64> {
         let parts = self.middle.iter().zip(&self.season);
@@ -294,9 +302,8 @@ impl Outlook for Seasonal {
 
     fn draw(&self, rng: &mut Rng, path: &mut [f64]) {
         self.rest.draw(rng, path);
-        let expected = self.middle.iter().zip(&self.season);
-        for (value, (middle, season)) in path.iter_mut().zip(expected) {
-            *value = middle + self.stretch * (*value - middle) + season;
+        for (value, shift) in path.iter_mut().zip(self.shifts()) {
+            *value = self.stretch * *value + shift;
         }
     }
 
@@ -307,10 +314,9 @@ impl Outlook for Seasonal {
 
     fn draw_all(&self, steps: usize, rngs: &[Rng]) -> Paths {
         let mut paths = self.rest.draw_all(steps, rngs);
-        let expected = self.middle.iter().zip(&self.season);
-        for (row, (middle, season)) in paths.rows().zip(expected) {
+        for (row, shift) in paths.rows().zip(self.shifts()) {
             for value in row {
-                *value = middle + self.stretch * (*value - middle) + season;
+                *value = self.stretch * *value + shift;
             }
         }
         paths
