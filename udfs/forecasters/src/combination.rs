@@ -439,19 +439,20 @@ mod tests {
         let text = r#"{"members":["naive",{"model":"random_walk","params":{"lookback":3}}]}"#;
         let fitted = Combination.fit(history(8), &params(text), None).unwrap();
         let streams = Streams::new(&Digest::new());
-        let paths = Combination
-            .simulate(&fitted.state, ahead(3), 4_000, &streams)
-            .unwrap();
-        let point = Combination
-            .outlook(&fitted.state, ahead(3))
-            .unwrap()
-            .point();
+        // As parts, which nothing bends.
+        let part = |family: &dyn Forecaster, state: &State| {
+            let resumed = family.resume(state).unwrap();
+            resumed.outlook(ahead(3)).unwrap()
+        };
+        let outlook = part(&Combination, &fitted.state);
+        let paths = outlook.simulate(3, 4_000, &streams);
+        let point = outlook.point();
         let own = |family: &dyn Forecaster, text: &str, path: usize| {
             let fitted = family.fit(history(8), &params(text), None).unwrap();
             let mut rng = streams.path(path as u64 + 1);
             rng.uniform();
             let mut drawn = [0.0; 3];
-            let outlook = family.outlook(&fitted.state, ahead(3)).unwrap();
+            let outlook = part(family, &fitted.state);
             outlook.draw(&mut rng, &mut drawn);
             for (step, value) in drawn.iter_mut().enumerate() {
                 *value += 0.5 * (point[step] - outlook.point()[step]);

@@ -111,6 +111,7 @@ impl Family for Drill {
     const NAME: &'static str = "drill";
     const FORMAT: u32 = 1;
     const SUMMARY: &'static str = "fails on purpose, to rehearse how a run fails open";
+    const STAYS_POSITIVE: bool = false;
     const PARAMETERS: &'static [Parameter] = &[
         Parameter {
             name: "mode",

@@ -12,9 +12,10 @@ use crate::{
     members::Member,
     moments::root_mean_square,
     outlook::Outlook,
+    positive::Positive,
     seasons,
     series::{Ahead, Series},
-    state::State,
+    state::{State, corrupt},
     transform::{self, Transform, Transformed, Wanted},
 };
 
@@ -85,6 +86,8 @@ pub(crate) trait Family: Send + Sync + 'static {
     const SUMMARY: &'static str;
     /// Whether values may be missing: NaN. An observation of which nothing is known takes a step.
     const GAPS: bool = false;
+    /// Whether paths of a series that was always positive are to stay so.
+    const STAYS_POSITIVE: bool = true;
     /// The parameters it accepts.
     const PARAMETERS: &'static [Parameter];
 
@@ -136,7 +139,8 @@ pub trait Running: Send {
     /// Another of the same state.
     fn copy(&self) -> Box<dyn Running>;
 
-    /// What the model expects of the steps to come.
+    /// What the model expects of the steps to come, as a part of another model: of a series that was
+    /// always positive, too, paths may be negative.
     fn outlook(self: Box<Self>, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError>;
 }
 
@@ -146,6 +150,9 @@ pub trait Running: Send {
 struct Dated<B> {
     #[serde(with = "date::text")]
     newest_date: Day,
+    /// The least observation, if all were positive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    least: Option<f64>,
     /// What the model was fitted under; absent if it was the values themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     transform: Option<Transform>,
@@ -222,6 +229,7 @@ impl<F: Family> Forecaster for F {
             learn::<F>(before.series(), params, start, whole.transform.as_ref()).ok()?;
         let mut dated = Dated {
             newest_date: whole.newest_date,
+            least: None,
             transform,
             calibration: None,
             uncalibrated: None,
@@ -251,7 +259,13 @@ impl<F: Family> Forecaster for F {
     }
 
     fn outlook(&self, state: &State, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError> {
-        Box::new(Resumed::<F>::new(state)?).outlook(ahead)
+        let resumed = Resumed::<F>::new(state)?;
+        let least = resumed.0.least.filter(|_| F::STAYS_POSITIVE);
+        let outlook = Box::new(resumed).outlook(ahead)?;
+        Ok(match least {
+            None => outlook,
+            Some(least) => Box::new(Positive::new(outlook, least)),
+        })
     }
 }
 
@@ -291,6 +305,7 @@ impl<F: Family> Running for Resumed<F> {
         })?;
         self.0.calibration = calibration;
         self.0.newest_date = *last;
+        self.0.least = self.0.least.and_then(|before| least(before, recent.values));
         // What is finite may have become too large.
         let overflow = FitError::Overflow { quantity: "state" };
         check_state::<F>(&self.0).map_err(|_| overflow.into())
@@ -336,6 +351,7 @@ fn fit<F: Family>(
     }
     let mut state = Dated {
         newest_date,
+        least: least(f64::INFINITY, history.values),
         transform,
         calibration: None,
         uncalibrated: None,
@@ -405,6 +421,7 @@ fn calibrate<F: Family>(
         learn::<F>(before.series(), params, start, whole.transform.as_ref()).map_err(reason)?;
     let mut part = Dated {
         newest_date: whole.newest_date,
+        least: None,
         transform,
         calibration: None,
         uncalibrated: None,
@@ -578,6 +595,12 @@ fn decode<F: Family>(state: &State) -> Result<Dated<F::Body>, StateError> {
 
 fn check_state<F: Family>(dated: &Dated<F::Body>) -> Result<(), StateError> {
     F::check(&dated.fitted)?;
+    if dated
+        .least
+        .is_some_and(|least| !(least > 0.0 && least.is_finite()))
+    {
+        return Err(corrupt("the least observation is not positive"));
+    }
     if let Some(transform) = &dated.transform {
         transform.check()?;
     }
@@ -585,6 +608,12 @@ fn check_state<F: Family>(dated: &Dated<F::Body>) -> Result<(), StateError> {
         .calibration
         .as_ref()
         .map_or(Ok(()), Calibration::check)
+}
+
+/// The least of what was observed before and of these values, if they are positive.
+fn least(before: f64, values: &[f64]) -> Option<f64> {
+    let least = values.iter().copied().fold(before, f64::min);
+    (least > 0.0 && least.is_finite()).then_some(least)
 }
 
 /// The errors of the predictions there are.

@@ -42,6 +42,7 @@ mod naive;
 mod noise;
 mod optimize;
 mod outlook;
+mod positive;
 mod random_walk;
 mod seasonal;
 mod seasonal_autoregression;
@@ -122,7 +123,8 @@ pub trait Forecaster: Send + Sync {
     /// Decodes a state once, for many calls.
     fn resume(&self, state: &State) -> Result<Box<dyn Running>, StateError>;
 
-    /// What the model expects of the steps to come.
+    /// What the model expects of the steps to come. Paths of a series that was always positive stay
+    /// so.
     fn outlook(&self, state: &State, ahead: Ahead<'_>) -> Result<Box<dyn Outlook>, StateError>;
 
     /// Draws possible futures. Path i (counted from 1) reads only `streams.path(i)`, in step
