@@ -28,6 +28,9 @@ pub fn drive<T>(driver: impl Future<Output = T>) -> Result<T, EngineError> {
 
 /// Ends when the process is asked to stop: ctrl-C, or SIGTERM. From the call on, before anyone waits,
 /// neither ends the process by itself.
+///
+/// # Panics
+/// Outside a runtime that drives signals, as those of [`drive`] are.
 pub fn asked_to_stop() -> impl Future<Output = ()> {
     let interrupted = signal(SignalKind::interrupt());
     let terminated = signal(SignalKind::terminate());

@@ -87,7 +87,8 @@ impl Context {
                     planning: here,
                 })
                 .await?;
-                tokio::spawn(interruptions(Arc::clone(&cluster)));
+                let asked = runtime::asked_to_stop();
+                tokio::spawn(interruptions(Arc::clone(&cluster), asked));
                 cluster
             }
         };
@@ -154,9 +155,9 @@ impl Context {
 
 /// Takes the work off the cluster when this process is asked to stop; the job then ends by itself,
 /// with a row that says so. Asked once more, it ends at once.
-async fn interruptions(cluster: Arc<Cluster>) {
+async fn interruptions(cluster: Arc<Cluster>, asked: impl Future<Output = ()>) {
     const INTERRUPTED: i32 = 130;
-    runtime::asked_to_stop().await;
+    asked.await;
     let again = runtime::asked_to_stop();
     eprintln!("stopping: taking the work off the cluster; once more to stop at once");
     cluster.interrupt().await;

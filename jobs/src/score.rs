@@ -16,7 +16,7 @@ use almanac_udfs::spec::ModelSpec;
 use arrow::array::{ArrayRef, Date32Array, Float64Array, RecordBatch, StringArray};
 use serde_json::{Value, json};
 
-use self::long_table::{Columns, LongSeries};
+use self::long_table::{Columns, LongSeries, LongTable};
 use crate::cli::ScoreArgs;
 use crate::context::Context;
 use crate::error::JobError;
@@ -45,6 +45,12 @@ pub async fn score(settings: Settings, args: ScoreArgs) -> Result<Status, JobErr
             ));
         }
     }
+    if args.model_season_length.contains(&0) {
+        return Err(JobError::user(
+            "--model-season-length has a 0",
+            "a series without a season has one of 1",
+        ));
+    }
     let columns = Columns {
         id: args.id.clone(),
         time: args.time.clone(),
@@ -53,9 +59,10 @@ pub async fn score(settings: Settings, args: ScoreArgs) -> Result<Status, JobErr
     };
     let (path, horizon) = (args.file.clone(), args.horizon);
     let read = move || long_table::read(&path, &columns, horizon);
-    let series = tokio::task::spawn_blocking(read)
+    let table = tokio::task::spawn_blocking(read)
         .await
         .map_err(|error| JobError::ours(error.to_string()))??;
+    let series = &table.series;
     let folder = tempfile::tempdir().map_err(|error| {
         JobError::user(
             format!("no temporary folder: {error}"),
@@ -68,8 +75,8 @@ pub async fn score(settings: Settings, args: ScoreArgs) -> Result<Status, JobErr
         cluster: None,
         ..settings
     };
-    let context = lake_of(settings, &series).await?;
-    let production = production(&context, &args, &series)?;
+    let context = lake_of(settings, series).await?;
+    let production = production(&context, &args, series)?;
     let days: BTreeMap<String, Day> = series
         .iter()
         .map(|series| (series.id.clone(), first_day(series)))
@@ -79,7 +86,7 @@ pub async fn score(settings: Settings, args: ScoreArgs) -> Result<Status, JobErr
         .map(|s| (s.id.clone(), Actuals::new(&s.actual)))
         .collect();
     let scores = scores(&context, &production, &days, Arc::new(actuals)).await?;
-    let report = Report::of(&args, &series, &production, &scores);
+    let report = Report::of(&args, &table, &production, &scores);
     if context.settings.json {
         print_json(&report.to_json(&scores))?;
     } else {
@@ -200,8 +207,12 @@ struct Report {
     lines: Vec<Line>,
     /// sMAPE and MASE of Naive 2 on all series that can be scored.
     naive2: [f64; 2],
-    /// Series whose history never changes: no error can be scaled by it.
+    /// Series whose history has no change from season to season by which errors could be scaled.
     unscaled: usize,
+    /// Series too short for the horizon.
+    too_short: Vec<String>,
+    /// Rows without a value.
+    without_value: usize,
 }
 
 /// What a series' errors are compared with.
@@ -212,14 +223,10 @@ struct Baseline<'a> {
 }
 
 impl Report {
-    fn of(
-        args: &ScoreArgs,
-        series: &[LongSeries],
-        production: &Production,
-        scores: &Scores,
-    ) -> Self {
+    fn of(args: &ScoreArgs, table: &LongTable, production: &Production, scores: &Scores) -> Self {
         let season = args.season_length;
-        let baselines: Vec<Baseline> = series
+        let baselines: Vec<Baseline> = table
+            .series
             .iter()
             .filter_map(|series| {
                 let scale = accuracy::seasonal_scale(&series.history, season)?;
@@ -243,7 +250,9 @@ impl Report {
         Self {
             lines: lines.collect(),
             naive2: [0, 1].map(|figure| mean(baselines.iter().map(|b| b.naive2[figure]))),
-            unscaled: series.len() - baselines.len(),
+            unscaled: table.series.len() - baselines.len(),
+            too_short: table.too_short.clone(),
+            without_value: table.without_value,
         }
     }
 
@@ -263,7 +272,8 @@ impl Report {
         let [smape, mase] = self.naive2;
         json!({
             "command": "score", "models": models, "naive2": {"smape": smape, "mase": mase},
-            "unscaled": self.unscaled, "failures": failures(scores),
+            "unscaled": self.unscaled, "too_short": self.too_short,
+            "without_value": self.without_value, "failures": failures(scores),
         })
     }
 
@@ -298,8 +308,22 @@ impl Report {
         ))?;
         if self.unscaled > 0 {
             print(&format!(
-                "{} series never change within a season: no error can be scaled, and they are not scored",
+                "{} series have no season before any value, or never change from one to the next: no error can be \
+                 scaled, and they are not scored",
                 self.unscaled
+            ))?;
+        }
+        if !self.too_short.is_empty() {
+            print(&format!(
+                "{} series are too short for the horizon and left out: {}",
+                self.too_short.len(),
+                few(&self.too_short)
+            ))?;
+        }
+        if self.without_value > 0 {
+            print(&format!(
+                "{} rows have no value: they are no observations, and those around them follow each other",
+                self.without_value
             ))?;
         }
         let failures = failures(scores);
@@ -312,6 +336,13 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// The first of some names.
+fn few(names: &[String]) -> String {
+    const FEW: usize = 5;
+    let more = if names.len() > FEW { ", …" } else { "" };
+    format!("{}{more}", names[..names.len().min(FEW)].join(", "))
 }
 
 fn line(model: &str, baselines: &[Baseline], scores: &Scores) -> Line {

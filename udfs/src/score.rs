@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::expand::{ORIGINS, OriginRow, Units, tokio_yield};
 use crate::failure::{Failure, guarded};
+use crate::forecast::HORIZON;
 use crate::operator::{RowOperator, Task};
 use crate::origin::Origin;
 use crate::points::quantile;
@@ -218,6 +219,14 @@ impl ScoreForecasts {
                     format!("a path is not finite at step {}", step + 1),
                 )
             })?;
+            // As for any forecast; what a job forecasts ends there.
+            if step < HORIZON {
+                let lowest = stored.iter().copied().fold(f32::INFINITY, f32::min);
+                let median = quantile(&summary, 0.5);
+                if let Some(objection) = origin.range.objection(step + 1, lowest, median) {
+                    return Err(Failure::new("absurd", objection));
+                }
+            }
             for (covered, tail) in covered.iter_mut().zip([0.1, 0.025]) {
                 let within = quantile(&summary, tail)..=quantile(&summary, 1.0 - tail);
                 *covered += i64::from(within.contains(actual));

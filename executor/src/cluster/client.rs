@@ -269,6 +269,8 @@ impl Cluster {
             match state.status {
                 QueryStatus::Ended => return Ok(state),
                 QueryStatus::Unknown if known.elapsed() > UNKNOWN => {
+                    // Should it wait still, this is behind it.
+                    self.cancel(id).await;
                     return Err(EngineError::Task(
                         "the scheduler has been started anew and knows nothing of the job"
                             .to_owned(),

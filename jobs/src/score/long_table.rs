@@ -1,9 +1,9 @@
 //! A long table of series: a row for each series and time.
 //!
 //! Times only put a series' values in order, unless they are calendar days, which models may look
-//! at. So whole numbers, timestamps and days are all times; a series must not have one twice.
+//! at. So whole numbers, timestamps and days are all times; a series must not have one twice. Days and
+//! timestamps may stand in one file; whole numbers are of no calendar, and stand alone.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
@@ -12,6 +12,7 @@ use almanac_udfs::forecasters::{Day, date};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimeUnit};
+use chrono::Utc;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::error::JobError;
@@ -42,12 +43,34 @@ pub struct LongSeries {
     pub actual: Vec<f64>,
 }
 
-/// When a value was observed. Of one kind throughout a file.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+/// When a value was observed.
+#[derive(Debug, Clone, Copy)]
 enum Time {
     Day(Day),
-    /// A whole number, or microseconds since 1970.
+    /// Microseconds since 1970.
+    Moment(i64),
     Count(i64),
+}
+
+impl Time {
+    /// A number that grows with time, among those of one calendar.
+    fn place(self) -> i64 {
+        match self {
+            Time::Day(day) => i64::from(day) * MICROS_PER_DAY,
+            Time::Moment(count) | Time::Count(count) => count,
+        }
+    }
+
+    /// The calendar day, if it is one.
+    fn day(self) -> Option<Day> {
+        match self {
+            Time::Day(day) => Some(day),
+            Time::Moment(count) if count % MICROS_PER_DAY == 0 => {
+                Day::try_from(count / MICROS_PER_DAY).ok()
+            }
+            Time::Moment(_) | Time::Count(_) => None,
+        }
+    }
 }
 
 struct Row {
@@ -56,29 +79,85 @@ struct Row {
     is_test: Option<bool>,
 }
 
-type Series = BTreeMap<String, Vec<Row>>;
+/// What a file holds.
+#[derive(Default)]
+struct Rows {
+    series: BTreeMap<String, Vec<Row>>,
+    without_value: usize,
+}
+
+impl Rows {
+    /// The rows of a series.
+    fn of(&mut self, id: &str) -> &mut Vec<Row> {
+        self.series.entry(id.to_owned()).or_default()
+    }
+}
+
+/// A file's series.
+#[derive(Debug)]
+pub struct LongTable {
+    /// Those that can be scored.
+    pub series: Vec<LongSeries>,
+    /// The names of those that are too short.
+    pub too_short: Vec<String>,
+    /// How many rows have no value: they are no observations.
+    pub without_value: usize,
+}
 
 /// Reads a CSV or Parquet file and cuts every series before its last `horizon` values, or before its
 /// rows of the split `test`. Rows without a value are left out.
 ///
 /// # Errors
-/// When the file cannot be read as such a table, or a series cannot be cut.
-pub fn read(path: &Path, columns: &Columns, horizon: usize) -> Result<Vec<LongSeries>, JobError> {
+/// When the file cannot be read as such a table, or no series can be cut.
+pub fn read(path: &Path, columns: &Columns, horizon: usize) -> Result<LongTable, JobError> {
     let rows = if is_parquet(path)? {
         parquet_rows(path, columns)?
     } else {
         csv_rows(path, columns)?
     };
-    if rows.is_empty() {
+    let times = || rows.series.values().flatten().map(|row| row.time);
+    if times().next().is_none() {
         let message = format!("`{}` has no row with a value", path.display());
         return Err(JobError::user(
             message,
             "it needs a row for each series and time",
         ));
     }
-    rows.into_iter()
-        .map(|(id, rows)| cut(id, rows, horizon))
-        .collect()
+    let counts = times()
+        .filter(|time| matches!(time, Time::Count(_)))
+        .count();
+    if counts > 0 && counts < times().count() {
+        return Err(JobError::user(
+            format!("the times in `{}` are of different kinds", path.display()),
+            "give days and timestamps, or whole numbers alone",
+        ));
+    }
+    // Others are days of no lake.
+    let known = date::from_civil(1900, 1, 1)..=today();
+    let days = times().all(|time| time.day().is_some_and(|day| known.contains(&day)));
+    let mut table = LongTable {
+        series: vec![],
+        too_short: vec![],
+        without_value: rows.without_value,
+    };
+    let mut refused = None;
+    for (id, rows) in rows.series {
+        match cut(id, rows, horizon, days)? {
+            Cut::Series(series) => table.series.push(series),
+            Cut::TooShort(id, error) => {
+                table.too_short.push(id);
+                refused.get_or_insert(error);
+            }
+        }
+    }
+    match refused {
+        Some(error) if table.series.is_empty() => Err(error),
+        _ => Ok(table),
+    }
+}
+
+fn today() -> Day {
+    Day::try_from(Utc::now().timestamp_micros() / MICROS_PER_DAY).unwrap_or(Day::MAX)
 }
 
 fn is_parquet(path: &Path) -> Result<bool, JobError> {
@@ -122,7 +201,7 @@ fn split(path: &Path, row: usize, text: &str) -> Result<bool, JobError> {
     }
 }
 
-fn csv_rows(path: &Path, columns: &Columns) -> Result<Series, JobError> {
+fn csv_rows(path: &Path, columns: &Columns) -> Result<Rows, JobError> {
     let mut reader = csv::Reader::from_path(path).map_err(|error| unreadable(path, &error))?;
     let header = reader.headers().map_err(|error| unreadable(path, &error))?;
     let names: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
@@ -134,29 +213,35 @@ fn csv_rows(path: &Path, columns: &Columns) -> Result<Series, JobError> {
         needed(&columns.value)?,
     );
     let split_at = place(&columns.split);
-    let mut series = Series::new();
+    let mut rows = Rows::default();
     for (index, record) in reader.records().enumerate() {
         let record = record.map_err(|error| unreadable(path, &error))?;
         let (row, cell) = (index + 2, |place: usize| {
             record.get(place).unwrap_or("").trim()
         });
+        let name = cell(id);
+        if name.is_empty() {
+            return Err(bad(path, row, "name of a series", name));
+        }
         let text = cell(value);
         if ["", "na", "nan", "null"].contains(&text.to_ascii_lowercase().as_str()) {
+            rows.of(name);
+            rows.without_value += 1;
             continue;
         }
-        let number: f64 = text.parse().map_err(|_| bad(path, row, "number", text))?;
+        let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+        let number = number.ok_or_else(|| bad(path, row, "number", text))?;
         let moment = moment(cell(time)).ok_or_else(|| bad(path, row, "time", cell(time)))?;
         let is_test = split_at
             .map(|place| split(path, row, cell(place)))
             .transpose()?;
-        let entry = series.entry(cell(id).to_owned()).or_default();
-        entry.push(Row {
+        rows.of(name).push(Row {
             time: moment,
             value: number,
             is_test,
         });
     }
-    Ok(series)
+    Ok(rows)
 }
 
 /// A time as text.
@@ -183,24 +268,24 @@ fn moment(text: &str) -> Option<Time> {
         reason = "a day has 86,400,000,000 microseconds"
     )]
     let micros = (seconds * 1e6).round() as i64;
-    Some(Time::Count(i64::from(day) * MICROS_PER_DAY + micros))
+    Some(Time::Moment(i64::from(day) * MICROS_PER_DAY + micros))
 }
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
-fn parquet_rows(path: &Path, columns: &Columns) -> Result<Series, JobError> {
+fn parquet_rows(path: &Path, columns: &Columns) -> Result<Rows, JobError> {
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(ParquetRecordBatchReaderBuilder::build)
         .map_err(|error| unreadable(path, &error))?;
-    let mut series = Series::new();
+    let mut rows = Rows::default();
     let mut before = 0;
     for batch in reader {
         let batch = batch.map_err(|error| unreadable(path, &error))?;
-        take(path, &batch, columns, before, &mut series)?;
+        take(path, &batch, columns, before, &mut rows)?;
         before += batch.num_rows();
     }
-    Ok(series)
+    Ok(rows)
 }
 
 fn take(
@@ -208,7 +293,7 @@ fn take(
     batch: &RecordBatch,
     columns: &Columns,
     before: usize,
-    series: &mut Series,
+    rows: &mut Rows,
 ) -> Result<(), JobError> {
     let schema = batch.schema();
     let names: Vec<String> = schema
@@ -216,13 +301,23 @@ fn take(
         .iter()
         .map(|field| field.name().clone())
         .collect();
+    let found = |name: &str| {
+        let found = batch.column_by_name(name);
+        found.ok_or_else(|| no_column(path, name, &names))
+    };
     let column = |name: &str, wanted: &DataType| {
-        let found = batch
-            .column_by_name(name)
-            .ok_or_else(|| no_column(path, name, &names))?;
+        let found = found(name)?;
         cast(found, wanted).map_err(|error| unreadable(path, &format!("column `{name}`: {error}")))
     };
     let ids = column(&columns.id, &DataType::Utf8)?;
+    let given = found(&columns.value)?.data_type();
+    if !given.is_numeric() {
+        let name = &columns.value;
+        return Err(unreadable(
+            path,
+            &format!("column `{name}` is {given}, no numbers"),
+        ));
+    }
     let values = column(&columns.value, &DataType::Float64)?;
     let (ids, values) = (ids.as_string::<i32>(), values.as_primitive::<Float64Type>());
     let times = times(path, batch, &columns.time, &names)?;
@@ -233,18 +328,22 @@ fn take(
     };
     let splits = splits.as_ref().map(|splits| splits.as_string::<i32>());
     for (row, time) in times.into_iter().enumerate() {
+        let number = before + row + 1;
+        if ids.is_null(row) {
+            return Err(bad(path, number, "name of a series", "null"));
+        }
+        let entry = rows.of(ids.value(row));
         if values.is_null(row) || values.value(row).is_nan() {
+            rows.without_value += 1;
             continue;
         }
-        let number = before + row + 1;
+        if values.value(row).is_infinite() {
+            return Err(bad(path, number, "number", &values.value(row).to_string()));
+        }
         let time = time.ok_or_else(|| bad(path, number, "time", "null"))?;
         let is_test = splits
             .map(|splits| split(path, number, splits.value(row)))
             .transpose()?;
-        let entry = match series.get_mut(ids.value(row)) {
-            Some(entry) => entry,
-            None => series.entry(ids.value(row).to_owned()).or_default(),
-        };
         entry.push(Row {
             time,
             value: values.value(row),
@@ -295,37 +394,38 @@ fn times(
             .collect());
     }
     let counts = cast(&typed, &DataType::Int64).map_err(|_| wrong())?;
-    let counts = counts.as_primitive::<Int64Type>();
-    let midnights = counts
-        .iter()
-        .flatten()
-        .all(|count| count % MICROS_PER_DAY == 0);
-    let days = matches!(column.data_type(), DataType::Timestamp(..)) && midnights;
-    let time = |count: i64| match Day::try_from(count / MICROS_PER_DAY) {
-        Ok(day) if days => Time::Day(day),
-        _ => Time::Count(count),
+    let time = match wanted {
+        DataType::Timestamp(..) => Time::Moment,
+        _ => Time::Count,
     };
-    Ok(counts.iter().map(|count| count.map(time)).collect())
+    let counts = counts.as_primitive::<Int64Type>().iter();
+    Ok(counts.map(|count| count.map(time)).collect())
+}
+
+/// A series, or why it is none.
+enum Cut {
+    Series(LongSeries),
+    TooShort(String, JobError),
 }
 
 /// Puts a series in order and cuts it.
-fn cut(id: String, mut rows: Vec<Row>, horizon: usize) -> Result<LongSeries, JobError> {
+fn cut(id: String, mut rows: Vec<Row>, horizon: usize, days: bool) -> Result<Cut, JobError> {
     let wrong =
         |reason: String, hint: &str| JobError::user(format!("series `{id}`: {reason}"), hint);
-    let order = |left: &Row, right: &Row| left.time.partial_cmp(&right.time);
-    rows.sort_by(|left, right| order(left, right).unwrap_or(Ordering::Equal));
-    if rows
-        .windows(2)
-        .any(|pair| order(&pair[0], &pair[1]) != Some(Ordering::Less))
+    rows.sort_by_key(|row| row.time.place());
+    let places = || rows.iter().map(|row| row.time.place());
+    if places()
+        .zip(places().skip(1))
+        .any(|(one, next)| one == next)
     {
         return Err(wrong(
-            "a time stands twice, or times are of different kinds".to_owned(),
+            "a time stands twice".to_owned(),
             "each series needs one row for each time",
         ));
     }
-    let start = match rows[0].is_test {
-        None => rows.len().saturating_sub(horizon),
-        Some(_) => {
+    let start = match rows.first().map(|row| row.is_test) {
+        None | Some(None) => rows.len().saturating_sub(horizon),
+        Some(Some(_)) => {
             let first = rows.iter().position(|row| row.is_test != Some(false));
             let first = first.unwrap_or(rows.len());
             if rows[first..].iter().any(|row| row.is_test == Some(false)) {
@@ -337,30 +437,35 @@ fn cut(id: String, mut rows: Vec<Row>, horizon: usize) -> Result<LongSeries, Job
     };
     let after = rows.len() - start;
     if after < horizon || start == 0 {
-        return Err(wrong(
+        let error = wrong(
             format!(
                 "{start} values before the forecast and {after} after it, needs 1 and {horizon}"
             ),
-            "give a shorter --horizon, or leave the series out of the file",
-        ));
+            "give a shorter --horizon",
+        );
+        return Ok(Cut::TooShort(id, error));
     }
-    let days = |index: usize| match rows[index].time {
-        Time::Day(day) => day,
-        Time::Count(_) => Day::try_from(index).unwrap_or(Day::MAX),
+    let day = |index: usize| match rows[index].time.day() {
+        Some(day) if days => day,
+        _ => Day::try_from(index).unwrap_or(Day::MAX),
     };
-    Ok(LongSeries {
-        dates: (0..start).map(days).collect(),
+    Ok(Cut::Series(LongSeries {
+        dates: (0..start).map(day).collect(),
         history: rows[..start].iter().map(|row| row.value).collect(),
         actual: rows[start..start + horizon]
             .iter()
             .map(|row| row.value)
             .collect(),
         id,
-    })
+    }))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use parquet::arrow::ArrowWriter;
+
     use super::*;
 
     fn columns() -> Columns {
@@ -372,17 +477,49 @@ mod tests {
         }
     }
 
-    fn read_text(text: &str, horizon: usize) -> Result<Vec<LongSeries>, JobError> {
+    fn read_text(text: &str, horizon: usize) -> Result<LongTable, JobError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("long.csv");
         std::fs::write(&path, text).unwrap();
         read(&path, &columns(), horizon)
     }
 
+    /// A Parquet file of one hourly series of 1, 2, … that ends at midnight.
+    fn read_hours(hours: i64, horizon: usize) -> Result<LongTable, JobError> {
+        use arrow::array::{ArrayRef, Float64Array, StringArray, TimestampMicrosecondArray};
+        let times = (1 - hours..=0).map(|hour| hour * MICROS_PER_DAY / 24);
+        let table: [(&str, ArrayRef); 3] = [
+            (
+                "unique_id",
+                Arc::new(StringArray::from_iter_values(times.clone().map(|_| "a"))),
+            ),
+            (
+                "ds",
+                Arc::new(TimestampMicrosecondArray::from_iter_values(times)),
+            ),
+            (
+                "y",
+                Arc::new(Float64Array::from_iter_values(
+                    (1..=hours).map(|hour| hour as f64),
+                )),
+            ),
+        ];
+        let batch = RecordBatch::try_from_iter(table).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("long.parquet");
+        let file = File::create(&path).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        read(&path, &columns(), horizon)
+    }
+
     #[test]
     fn series_are_put_in_order_and_cut_before_the_last_values() {
         let text = "unique_id,ds,y\nb,2,20\na,3,3\nb,1,10\na,1,1\na,2,\na,4,4\n";
-        let series = read_text(text, 1).unwrap();
+        let table = read_text(text, 1).unwrap();
+        assert_eq!(table.without_value, 1);
+        let series = table.series;
         let found: Vec<_> = series
             .iter()
             .map(|s| (s.id.as_str(), s.history.as_slice(), s.actual[0]))
@@ -400,7 +537,7 @@ mod tests {
     #[test]
     fn a_split_decides_and_days_stay_days() {
         let text = "unique_id,ds,y,split\na,2024-01-31,1,train\na,2024-02-01,2,test\na,2024-02-02,3,test\n";
-        let series = read_text(text, 1).unwrap();
+        let series = read_text(text, 1).unwrap().series;
         assert_eq!(
             (series[0].history.as_slice(), series[0].actual[0]),
             ([1.0].as_slice(), 2.0)
@@ -418,7 +555,42 @@ mod tests {
     #[test]
     fn timestamps_are_times_of_the_day() {
         let text = "unique_id,ds,y\na,2024-01-01 01:00:00,2\na,2024-01-01T00:30:00Z,1\na,2024-01-02 00:00:00,3\n";
-        assert_eq!(read_text(text, 1).unwrap()[0].history, [1.0, 2.0]);
+        let series = &read_text(text, 1).unwrap().series[0];
+        assert_eq!(series.history, [1.0, 2.0]);
+        assert_eq!(series.dates, [0, 1]);
+        // Days stand among them at midnight.
+        let text = "unique_id,ds,y\na,2024-01-02,3\na,2024-01-01T12:00:00,2\na,2024-01-01,1\na,2024-01-03,4\n";
+        let series = &read_text(text, 1).unwrap().series[0];
+        assert_eq!(
+            (series.history.as_slice(), series.actual[0]),
+            ([1.0, 2.0, 3.0].as_slice(), 4.0)
+        );
+    }
+
+    #[test]
+    fn timestamps_at_midnight_are_days_only_if_all_are() {
+        let text = "unique_id,ds,y\na,2024-01-01 00:00:00,1\na,2024-01-05T00:00:00Z,2\na,2024-01-06 00:00:00,3\n";
+        let first = date::from_civil(2024, 1, 1);
+        assert_eq!(
+            read_text(text, 1).unwrap().series[0].dates,
+            [first, first + 4]
+        );
+        // A batch of Parquet has 1,024 rows, the last of this one alone at midnight.
+        let hours = &read_hours(1_025, 1).unwrap().series[0];
+        assert_eq!(hours.actual, [1_025.0]);
+        assert!(hours.history.is_sorted() && hours.dates == (0..1_024).collect::<Vec<_>>());
+        // Before 1900 a lake has no days.
+        let text = "unique_id,ds,y\na,1850-01-01,1\na,1850-01-02,2\na,1850-01-03,3\n";
+        assert_eq!(read_text(text, 1).unwrap().series[0].dates, [0, 1]);
+    }
+
+    #[test]
+    fn series_that_are_too_short_are_left_out_by_name() {
+        let text = "unique_id,ds,y\na,1,1\nb,1,1\nb,2,2\nb,3,2\nc,1,\nc,2,nan\n";
+        let table = read_text(text, 2).unwrap();
+        assert_eq!(table.series.len(), 1);
+        assert_eq!(table.too_short, ["a", "c"]);
+        assert_eq!(table.without_value, 2);
     }
 
     #[test]
@@ -427,6 +599,13 @@ mod tests {
             ("unique_id,ds\na,1\n", 1, "no column `y`"),
             ("unique_id,ds,y\na,noon,1\n", 1, "`noon` is no time"),
             ("unique_id,ds,y\na,1,x\n", 1, "`x` is no number"),
+            ("unique_id,ds,y\na,1,-inf\n", 1, "`-inf` is no number"),
+            ("unique_id,ds,y\n,1,2\n", 1, "no name of a series"),
+            (
+                "unique_id,ds,y\na,1,1\na,2024-01-01,2\n",
+                1,
+                "of different kinds",
+            ),
             ("unique_id,ds,y\na,1,1\na,1,2\n", 1, "stands twice"),
             ("unique_id,ds,y\na,1,1\na,2,2\n", 2, "needs 1 and 2"),
             ("unique_id,ds,y\n", 1, "no row"),

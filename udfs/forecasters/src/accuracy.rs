@@ -55,7 +55,8 @@ pub fn crps(sample: &mut [f64], actual: f64) -> f64 {
     2.0 * terms.sum::<f64>() / (count * count)
 }
 
-/// The forecast of Naive 2: the last value, adjusted for the season where the history has one.
+/// The forecast of Naive 2: the last value, adjusted for the season where the history has one. A
+/// season with a phase that is nothing, or less, has no factors to adjust by.
 pub fn naive2(history: &[f64], season_length: usize, steps: usize) -> Vec<f64> {
     let Some(last) = history.last() else {
         return vec![f64::NAN; steps];
@@ -64,6 +65,9 @@ pub fn naive2(history: &[f64], season_length: usize, steps: usize) -> Vec<f64> {
         return vec![*last; steps];
     }
     let factors = seasonal_factors(history, season_length);
+    if !factors.iter().all(|factor| *factor > 0.0) {
+        return vec![*last; steps];
+    }
     let phase = |index: usize| factors[index % season_length];
     let level = last / phase(history.len() - 1);
     (0..steps)
@@ -124,6 +128,22 @@ mod tests {
         assert_eq!(mase(&[5.0, 6.0], &[4.0, 8.0], 2.0), 0.75);
         assert_eq!(seasonal_scale(&[3.0; 9], 1), None);
         assert_eq!(seasonal_scale(&[1.0, 2.0], 2), None);
+    }
+
+    #[test]
+    fn naive_2_of_a_week_with_a_day_of_rest_is_the_last_value() {
+        let shop = |day: usize| {
+            if day % 7 == 6 {
+                0.0
+            } else {
+                10.0 + (day % 7) as f64
+            }
+        };
+        for length in [34, 35] {
+            let history: Vec<f64> = (0..length).map(shop).collect();
+            assert!(is_seasonal(&history, 7));
+            assert_eq!(naive2(&history, 7, 3), [shop(length - 1); 3]);
+        }
     }
 
     #[test]

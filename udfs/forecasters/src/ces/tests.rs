@@ -147,10 +147,6 @@ fn fits_are_as_good_as_those_of_the_reference() {
             &of_form(form.trim_matches('"'), case.season_length),
         );
         let sum = sum_of_squares(&case.values, &fitted.predictions);
-        println!(
-            "{form} {sum} {} {:?} {:?}",
-            case.sum_of_squares, fitted.body.weights, case.weights
-        );
         assert!(sum < case.sum_of_squares, "{form}: {sum}");
         if case.form == Form::None {
             near(&forecasts(&fitted.body, 24), &case.forecasts, 2e-3);

@@ -217,7 +217,6 @@ fn every_form_is_fitted_as_likely_as_by_the_references() {
         let expected = reference.statsforecast.penalty.unwrap();
         assert_near(&[penalty], &[expected], 1e-9, &name);
     }
-    println!("{alike} alike, {better} better");
     assert!(alike >= 15, "{alike} alike, {better} better");
 }
 
