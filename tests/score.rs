@@ -95,6 +95,34 @@ fn what_cannot_be_scored_is_one_line_and_a_hint() {
     }
 }
 
+#[test]
+fn what_no_job_would_write_is_a_failure_and_what_is_left_out_is_told() {
+    let lake = TestLake::missing();
+    let text = long_table() + "short,0,1\nturning,10,\n";
+    let file = lake.file("long.csv", text);
+    let low = "[models.low]\nfamily = \"drill\"\nmode = \"negative\"\n".to_owned();
+    let config = lake.file("low.toml", low);
+    let line = format!("--config {config} score {file} --horizon 2 --models low,naive");
+    let report = lake.run(&format!("--json {line}")).expect(3).json();
+    let models = report["models"].as_array().unwrap();
+    let failed = models
+        .iter()
+        .map(|model| (&model["model"], &model["failed"]));
+    for (model, failed) in failed {
+        assert_eq!(failed, if model == "low" { 3 } else { 0 }, "{model}");
+    }
+    assert_eq!(report["failures"][0]["error_class"], "absurd");
+    assert_eq!(report["too_short"], serde_json::json!(["short"]));
+    assert_eq!(report["without_value"], 1);
+    let table = lake.run(&line).expect(3).stdout;
+    for needed in [
+        "1 series are too short for the horizon and left out: short",
+        "1 rows have no value",
+    ] {
+        assert!(table.contains(needed), "{table}");
+    }
+}
+
 /// The organisers' sMAPE and MASE of a method on a set.
 fn published(text: &str, method: &str, set: &str) -> [f64; 2] {
     let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());

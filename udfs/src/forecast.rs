@@ -22,6 +22,7 @@ use crate::failure::{Failure, guarded};
 use crate::observations::Observations;
 use crate::origin::{Fit, Origin};
 use crate::spec::{ModelSpec, Projection};
+use crate::steps::Steps;
 use crate::train::{align, covariates_type, dates_type};
 
 /// The aggregate's name in SQL and in plans.
@@ -292,8 +293,8 @@ impl<'a> Walk<'a> {
     /// Takes in every row dated before `day`.
     fn advance(&mut self, day: Day) -> Result<(), Failure> {
         let end = self.rows.rows_before(day);
-        let mut dates = vec![];
-        let mut values = vec![];
+        let newest = self.fit.around.last_date;
+        let mut steps = Steps::after(Some(newest), &self.spec, self.running.takes_gaps());
         for index in self.taken..end {
             let (date, close) = (self.rows.dates[index], self.rows.closes[index]);
             // A late close may be older than the newest covariate that the state has seen.
@@ -306,31 +307,26 @@ impl<'a> Walk<'a> {
             }
             self.trading.push(date);
             if date > self.fit.around.last_date {
-                dates.push(date);
-                values.push(close);
+                steps.push(date, close);
+                self.fit.observe(date, close);
             }
         }
         self.taken = end;
         if let Some(newest) = self.rows.newest_before(end) {
             self.fit.around.cutoff = self.fit.around.cutoff.max(newest);
         }
-        if dates.is_empty() {
+        if steps.dates.is_empty() {
             return Ok(());
         }
-        let regressors = align(self.rows, &dates, &self.spec);
+        let regressors = align(self.rows, &steps.dates, &self.spec);
         let recent = Series {
-            dates: &dates,
-            values: &values,
+            dates: &steps.dates,
+            values: &steps.values,
             regressors: &regressors,
         };
         self.running
             .advance(recent, &mut |_| {})
-            .map_err(|error| Failure::of_state(error, &self.spec.covariates))?;
-        dates
-            .iter()
-            .zip(&values)
-            .for_each(|(date, value)| self.fit.observe(*date, *value));
-        Ok(())
+            .map_err(|error| Failure::of_state(error, &self.spec.covariates))
     }
 
     fn origin(&self, day: Day) -> Result<Made, Failure> {

@@ -18,6 +18,7 @@ pub mod region_first;
 pub mod region_mean;
 pub mod score;
 pub mod spec;
+mod steps;
 pub mod summarize;
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,7 @@ use crate::failure::{Failure, guarded};
 use crate::observations::Observations;
 use crate::origin::Fit;
 use crate::spec::ModelSpec;
+use crate::steps::Steps;
 
 /// The aggregate's name in SQL and in plans.
 pub const NAME: &str = "train";
@@ -193,16 +194,20 @@ fn fit(spec: Option<&str>, rows: &mut Observations) -> Result<Trained, Failure> 
             ),
         ));
     }
-    let regressors = align(rows, &dates, &spec);
+    let params = spec.parameters();
+    let refused = |error| Failure::of_fit(error, &spec.covariates);
+    let takes_gaps = forecaster.takes_gaps(&params).map_err(refused)?;
+    let mut steps = Steps::after(None, &spec, takes_gaps);
+    for (date, close) in dates.iter().zip(&closes) {
+        steps.push(*date, *close);
+    }
+    let regressors = align(rows, &steps.dates, &spec);
     let series = Series {
-        dates: &dates,
-        values: &closes,
+        dates: &steps.dates,
+        values: &steps.values,
         regressors: &regressors,
     };
-    let params = spec.parameters();
-    let fitted = forecaster
-        .fit(series, &params, None)
-        .map_err(|error| Failure::of_fit(error, &spec.covariates))?;
+    let fitted = forecaster.fit(series, &params, None).map_err(refused)?;
     // The model is fitted whatever becomes of a second fit that only measures.
     let validated = || Ok(forecaster.validation_loss(series, &params, &fitted.state));
     let validation_loss = if spec.validate {

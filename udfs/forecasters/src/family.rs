@@ -133,6 +133,9 @@ pub trait Running: Send {
         predicted: &mut dyn FnMut(f64),
     ) -> Result<(), StateError>;
 
+    /// Whether values may be missing: NaN. Such an observation takes a step and tells nothing.
+    fn takes_gaps(&self) -> bool;
+
     /// The state as it is now.
     fn state(&self) -> State;
 
@@ -186,6 +189,10 @@ impl<F: Family> Forecaster for F {
 
     fn members(&self, params: &Params) -> Result<Vec<Member>, FitError> {
         F::members(params)
+    }
+
+    fn takes_gaps(&self, params: &Params) -> Result<bool, FitError> {
+        Ok(F::GAPS && Wanted::read(params)?.passes_gaps())
     }
 
     fn fit(
@@ -284,8 +291,7 @@ impl<F: Family> Running for Resumed<F> {
         recent: Series<'_>,
         predicted: &mut dyn FnMut(f64),
     ) -> Result<(), StateError> {
-        let transform = self.0.transform.as_ref();
-        recent.check(F::GAPS && transform.is_none_or(Transform::passes_gaps))?;
+        recent.check(self.takes_gaps())?;
         let (Some(first), Some(last)) = (recent.dates.first(), recent.dates.last()) else {
             return Ok(());
         };
@@ -309,6 +315,11 @@ impl<F: Family> Running for Resumed<F> {
         // What is finite may have become too large.
         let overflow = FitError::Overflow { quantity: "state" };
         check_state::<F>(&self.0).map_err(|_| overflow.into())
+    }
+
+    fn takes_gaps(&self) -> bool {
+        let transform = self.0.transform.as_ref();
+        F::GAPS && transform.is_none_or(Transform::passes_gaps)
     }
 
     fn state(&self) -> State {
@@ -526,7 +537,7 @@ fn earlier<F: Family>(state: &State) -> Result<Dated<F::Body>, FitError> {
 fn check<F: Family>(family: &F, history: Series<'_>, params: &Params) -> Result<Day, FitError> {
     params.check_names(&family.parameters())?;
     let needed = family.minimum_observations(params)?;
-    history.check(F::GAPS && Wanted::read(params)?.passes_gaps())?;
+    history.check(family.takes_gaps(params)?)?;
     let known = history.values.iter().filter(|value| !value.is_nan());
     let found = known.count();
     match history.dates.last() {

@@ -89,6 +89,10 @@ pub trait Forecaster: Send + Sync {
     /// The models it holds under these parameters; none where it is not made of others.
     fn members(&self, params: &Params) -> Result<Vec<Member>, FitError>;
 
+    /// Whether values may be missing under these parameters: NaN. Such an observation takes a step
+    /// and tells nothing.
+    fn takes_gaps(&self, params: &Params) -> Result<bool, FitError>;
+
     /// The least number of observations it can be fitted on, covariates aside. Reads every
     /// parameter, so a value that is out of range is an error here.
     fn minimum_observations(&self, params: &Params) -> Result<usize, FitError>;

@@ -1,6 +1,7 @@
 //! Which step each day of the horizon shows.
 
-use almanac_forecasters::Calendar;
+use almanac_forecasters::{Ahead, Calendar, family};
+use serde_json::Map;
 
 use super::*;
 
@@ -110,4 +111,60 @@ fn a_series_that_trades_every_day_has_a_step_every_day() {
         .collect();
     let found = steps(Calendar::Trading, &rows, MONDAY, &[]);
     assert_eq!(found, (1..15).collect::<Vec<u16>>());
+}
+
+/// A week whose days differ.
+fn weekly(date: Day) -> f64 {
+    100.0 + 10.0 * f64::from(date.rem_euclid(7))
+}
+
+/// What a model that was trained before `trained` expects of the two weeks from `start` on; how far
+/// that is off at the most.
+fn off(spec: &ModelSpec, rows: &[Row], trained: Day, start: Day) -> f64 {
+    let before = rows.partition_point(|row| row.date < Some(trained));
+    let state = state_of(spec, &rows[..before]);
+    let forecast = &forecasts(spec, &state, rows, &[start])[0];
+    let origin = forecast.origin();
+    assert_eq!(origin.steps, (1..15).collect::<Vec<u16>>());
+    let (_, state) = Origin::from_json(forecast.origin.as_deref().unwrap()).unwrap();
+    let ahead = Ahead {
+        steps: 14,
+        dates: &origin.dates,
+        regressors: &[],
+    };
+    let outlook = family(&spec.family).unwrap().outlook(&state, ahead);
+    let point = outlook.unwrap().point();
+    let errors = point.iter().zip(start..);
+    errors.fold(0.0, |most, (point, day)| {
+        (point - weekly(day)).abs().max(most)
+    })
+}
+
+#[test]
+fn on_the_daily_calendar_a_missing_day_keeps_its_place_for_models_that_take_missing_values() {
+    let start = MONDAY - 5;
+    // Every ninth day is missing, the newest of them the fourth before the start; and a week.
+    let missing = |date: Day| (start - 4 - date) % 9 == 0 || (100..107).contains(&(start - date));
+    let rows: Vec<Row> = (start - 550..start)
+        .filter(|date| !missing(*date))
+        .map(|date| observed(date, weekly(date)))
+        .collect();
+    for family in ["arima", "auto_arima"] {
+        let mut spec = ModelSpec::of_family(family);
+        spec.params = Map::from_iter([("season_length".to_owned(), 7.into())]);
+        if family == "arima" {
+            let orders = [("order", [0, 0, 0]), ("seasonal_order", [0, 1, 0])];
+            let orders = orders.map(|(name, order)| (name.to_owned(), order.to_vec().into()));
+            spec.params.extend(orders);
+        }
+        // Trained long before the start, or with everything there is.
+        for trained in [start - 200, start] {
+            spec.calendar = Calendar::Daily;
+            let daily = off(&spec, &rows, trained, start);
+            assert!(daily < 0.2, "{family}: {daily}");
+            spec.calendar = Calendar::Observed;
+            let observed = off(&spec, &rows, trained, start);
+            assert!(observed > 9.0, "{family}: {observed}");
+        }
+    }
 }
