@@ -269,7 +269,7 @@ impl Cluster {
             match state.status {
                 QueryStatus::Ended => return Ok(state),
                 QueryStatus::Unknown if known.elapsed() > UNKNOWN => {
-                    // Should it wait still, this is behind it.
+                    // If it waits after all, the scheduler comes to this after it.
                     self.cancel(id).await;
                     return Err(EngineError::Task(
                         "the scheduler has been started anew and knows nothing of the job"

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use almanac_udfs::forecasters::{Day, date};
@@ -35,7 +36,8 @@ pub struct Columns {
 pub struct LongSeries {
     /// Its name.
     pub id: String,
-    /// The dates of the history: those of the file where they are days, else one day after another.
+    /// The dates of the history: those of the file where all are days that a lake can have, else one
+    /// day after another.
     pub dates: Vec<Day>,
     /// The history.
     pub history: Vec<f64>,
@@ -133,8 +135,7 @@ pub fn read(path: &Path, columns: &Columns, horizon: usize) -> Result<LongTable,
         ));
     }
     // Others are days of no lake.
-    let known = date::from_civil(1900, 1, 1)..=today();
-    let days = times().all(|time| time.day().is_some_and(|day| known.contains(&day)));
+    let days = date::from_civil(1900, 1, 1)..=today();
     let mut table = LongTable {
         series: vec![],
         too_short: vec![],
@@ -142,7 +143,7 @@ pub fn read(path: &Path, columns: &Columns, horizon: usize) -> Result<LongTable,
     };
     let mut refused = None;
     for (id, rows) in rows.series {
-        match cut(id, rows, horizon, days)? {
+        match cut(id, rows, horizon, &days)? {
             Cut::Series(series) => table.series.push(series),
             Cut::TooShort(id, error) => {
                 table.too_short.push(id);
@@ -193,10 +194,12 @@ fn bad(path: &Path, row: usize, what: &str, found: &str) -> JobError {
     )
 }
 
-fn split(path: &Path, row: usize, text: &str) -> Result<bool, JobError> {
+/// Whether a row is one of the split `test`; `None` if it does not say.
+fn split(path: &Path, row: usize, text: &str) -> Result<Option<bool>, JobError> {
     match text {
-        "train" => Ok(false),
-        "test" => Ok(true),
+        "" => Ok(None),
+        "train" => Ok(Some(false)),
+        "test" => Ok(Some(true)),
         _ => Err(bad(path, row, "split", text)),
     }
 }
@@ -234,7 +237,8 @@ fn csv_rows(path: &Path, columns: &Columns) -> Result<Rows, JobError> {
         let moment = moment(cell(time)).ok_or_else(|| bad(path, row, "time", cell(time)))?;
         let is_test = split_at
             .map(|place| split(path, row, cell(place)))
-            .transpose()?;
+            .transpose()?
+            .flatten();
         rows.of(name).push(Row {
             time: moment,
             value: number,
@@ -253,16 +257,24 @@ fn moment(text: &str) -> Option<Time> {
         return Some(Time::Day(day));
     }
     let day = date::parse(text.get(..10)?)?;
-    let rest = text
-        .get(11..)?
-        .trim_end_matches('Z')
-        .trim_end_matches("+00:00");
-    let mut seconds = 0.0;
-    let mut unit = 3600.0;
-    for part in rest.split(':') {
-        seconds += part.parse::<f64>().ok()? * unit;
-        unit /= 60.0;
+    let rest = text.get(11..)?;
+    let rest = rest
+        .strip_suffix('Z')
+        .or_else(|| rest.strip_suffix("+00:00"));
+    let parts: Vec<&str> = rest.unwrap_or(&text[11..]).split(':').collect();
+    if !matches!(text.as_bytes()[10], b' ' | b'T') || !(2..=3).contains(&parts.len()) {
+        return None;
     }
+    let part = |place: usize, limit: f64| {
+        let part = parts.get(place).copied().unwrap_or("0");
+        let number = part
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
+        part.parse()
+            .ok()
+            .filter(|value: &f64| number && *value < limit)
+    };
+    let seconds = part(0, 24.0)? * 3_600.0 + part(1, 60.0)? * 60.0 + part(2, 60.0)?;
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a day has 86,400,000,000 microseconds"
@@ -329,10 +341,15 @@ fn take(
     let splits = splits.as_ref().map(|splits| splits.as_string::<i32>());
     for (row, time) in times.into_iter().enumerate() {
         let number = before + row + 1;
-        if ids.is_null(row) {
-            return Err(bad(path, number, "name of a series", "null"));
+        let id = if ids.is_valid(row) {
+            ids.value(row).trim()
+        } else {
+            ""
+        };
+        if id.is_empty() {
+            return Err(bad(path, number, "name of a series", id));
         }
-        let entry = rows.of(ids.value(row));
+        let entry = rows.of(id);
         if values.is_null(row) || values.value(row).is_nan() {
             rows.without_value += 1;
             continue;
@@ -341,9 +358,17 @@ fn take(
             return Err(bad(path, number, "number", &values.value(row).to_string()));
         }
         let time = time.ok_or_else(|| bad(path, number, "time", "null"))?;
-        let is_test = splits
-            .map(|splits| split(path, number, splits.value(row)))
-            .transpose()?;
+        let text = splits.map(|splits| {
+            if splits.is_valid(row) {
+                splits.value(row)
+            } else {
+                ""
+            }
+        });
+        let is_test = text
+            .map(|text| split(path, number, text))
+            .transpose()?
+            .flatten();
         entry.push(Row {
             time,
             value: values.value(row),
@@ -409,7 +434,12 @@ enum Cut {
 }
 
 /// Puts a series in order and cuts it.
-fn cut(id: String, mut rows: Vec<Row>, horizon: usize, days: bool) -> Result<Cut, JobError> {
+fn cut(
+    id: String,
+    mut rows: Vec<Row>,
+    horizon: usize,
+    days: &RangeInclusive<Day>,
+) -> Result<Cut, JobError> {
     let wrong =
         |reason: String, hint: &str| JobError::user(format!("series `{id}`: {reason}"), hint);
     rows.sort_by_key(|row| row.time.place());
@@ -421,6 +451,16 @@ fn cut(id: String, mut rows: Vec<Row>, horizon: usize, days: bool) -> Result<Cut
         return Err(wrong(
             "a time stands twice".to_owned(),
             "each series needs one row for each time",
+        ));
+    }
+    if rows
+        .windows(2)
+        .any(|pair| pair[0].is_test.is_some() != pair[1].is_test.is_some())
+    {
+        let reason = "some rows are of a split and some of none".to_owned();
+        return Err(wrong(
+            reason,
+            "the split is `train` or `test` in all rows, or blank in all",
         ));
     }
     let start = match rows.first().map(|row| row.is_test) {
@@ -445,13 +485,14 @@ fn cut(id: String, mut rows: Vec<Row>, horizon: usize, days: bool) -> Result<Cut
         );
         return Ok(Cut::TooShort(id, error));
     }
-    let day = |index: usize| match rows[index].time.day() {
-        Some(day) if days => day,
-        _ => Day::try_from(index).unwrap_or(Day::MAX),
-    };
+    let history = &rows[..start];
+    let days = history
+        .iter()
+        .map(|row| row.time.day().filter(|day| days.contains(day)));
+    let dates = days.collect::<Option<Vec<Day>>>();
     Ok(Cut::Series(LongSeries {
-        dates: (0..start).map(day).collect(),
-        history: rows[..start].iter().map(|row| row.value).collect(),
+        dates: dates.unwrap_or_else(|| (0..).take(start).collect()),
+        history: history.iter().map(|row| row.value).collect(),
         actual: rows[start..start + horizon]
             .iter()
             .map(|row| row.value)
@@ -543,6 +584,8 @@ mod tests {
             ([1.0].as_slice(), 2.0)
         );
         assert_eq!(series[0].dates, [date::from_civil(2024, 1, 31)]);
+        let blank = text.replace(",train", ",").replace(",test", ",");
+        assert_eq!(read_text(&blank, 1).unwrap().series[0].actual, [3.0]);
         let mixed = "unique_id,ds,y,split\na,1,1,test\na,2,2,train\n";
         assert!(
             read_text(mixed, 1)
@@ -579,9 +622,11 @@ mod tests {
         let hours = &read_hours(1_025, 1).unwrap().series[0];
         assert_eq!(hours.actual, [1_025.0]);
         assert!(hours.history.is_sorted() && hours.dates == (0..1_024).collect::<Vec<_>>());
-        // Before 1900 a lake has no days.
-        let text = "unique_id,ds,y\na,1850-01-01,1\na,1850-01-02,2\na,1850-01-03,3\n";
-        assert_eq!(read_text(text, 1).unwrap().series[0].dates, [0, 1]);
+        // Before 1900, and from tomorrow on, a lake has no days: of a history.
+        let text = "unique_id,ds,y\na,1850-01-01,1\na,1850-01-02,2\na,1850-01-03,3\nb,2024-01-01,1\nb,9000-01-01,2\n";
+        let table = read_text(text, 1).unwrap();
+        assert_eq!(table.series[0].dates, [0, 1]);
+        assert_eq!(table.series[1].dates, [first]);
     }
 
     #[test]
@@ -598,6 +643,14 @@ mod tests {
         for (text, horizon, needed) in [
             ("unique_id,ds\na,1\n", 1, "no column `y`"),
             ("unique_id,ds,y\na,noon,1\n", 1, "`noon` is no time"),
+            ("unique_id,ds,y\na,2024-01-01 nan,1\n", 1, "no time"),
+            ("unique_id,ds,y\na,2024-01-01 24:00,1\n", 1, "no time"),
+            ("unique_id,ds,y\na,2024-01-01X10:00,1\n", 1, "no time"),
+            (
+                "unique_id,ds,y,split\na,1,1,train\na,2,2,\n",
+                1,
+                "some of none",
+            ),
             ("unique_id,ds,y\na,1,x\n", 1, "`x` is no number"),
             ("unique_id,ds,y\na,1,-inf\n", 1, "`-inf` is no number"),
             ("unique_id,ds,y\n,1,2\n", 1, "no name of a series"),

@@ -156,6 +156,9 @@ struct Dated<B> {
     /// The least observation, if all were positive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     least: Option<f64>,
+    /// Whether the newest value is missing; absent if it is not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    after_gap: bool,
     /// What the model was fitted under; absent if it was the values themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     transform: Option<Transform>,
@@ -237,6 +240,7 @@ impl<F: Family> Forecaster for F {
         let mut dated = Dated {
             newest_date: whole.newest_date,
             least: None,
+            after_gap: false,
             transform,
             calibration: None,
             uncalibrated: None,
@@ -300,15 +304,16 @@ impl<F: Family> Running for Resumed<F> {
         }
         let mut calibration = self.0.calibration.take();
         let mut values = recent.values.iter();
+        let mut pairs = Pairs {
+            after_gap: self.0.after_gap,
+        };
         advance::<F>(&mut self.0, recent, &mut |prediction| {
             predicted(prediction);
             if let (Some(calibration), Some(value)) = (&mut calibration, values.next()) {
-                calibration.observe(Observed {
-                    predicted: prediction,
-                    value: *value,
-                });
+                calibration.observe(pairs.pair(prediction, *value));
             }
         })?;
+        self.0.after_gap = recent.values.last().is_some_and(|value| value.is_nan());
         self.0.calibration = calibration;
         self.0.newest_date = *last;
         self.0.least = self.0.least.and_then(|before| least(before, recent.values));
@@ -356,20 +361,27 @@ fn fit<F: Family>(
         Start::Keep(kept) => (Start::Keep(&kept.fitted), kept.transform.as_ref(), None),
     };
     let (transform, learned) = learn::<F>(history, params, from, kept)?;
-    let loss = root_mean_square(errors(history.values, &learned.predictions));
+    let predictions = &learned.predictions;
+    let one_step = root_mean_square(errors(history.values, predictions));
+    // Where each value follows a gap, those over the gaps are the errors there are.
+    let loss = one_step.or_else(|| {
+        let pairs = history.values.iter().zip(predictions);
+        let errors = pairs.map(|(value, predicted)| value - predicted);
+        root_mean_square(errors.filter(|error| !error.is_nan()))
+    });
     if let Some(loss) = loss {
         finite("loss", loss)?;
     }
     let mut state = Dated {
         newest_date,
         least: least(f64::INFINITY, history.values),
+        after_gap: history.values.last().is_some_and(|value| value.is_nan()),
         transform,
         calibration: None,
         uncalibrated: None,
         fitted: learned.body,
     };
     if let Some(wanted) = calibration::Wanted::read(params)? {
-        let predictions = &learned.predictions;
         let kept = near.and_then(|near| near.recalibrated(wanted, history, predictions));
         let found = match kept {
             Some(calibration) => Ok(calibration),
@@ -404,9 +416,11 @@ impl<B> Dated<B> {
         let known = history
             .dates
             .partition_point(|date| *date <= self.newest_date);
-        observed(&history.values[known..], &predictions[known..])
-            .into_iter()
-            .for_each(|observed| calibration.observe(observed));
+        let mut pairs = Pairs {
+            after_gap: self.after_gap,
+        };
+        let came = history.values[known..].iter().zip(&predictions[known..]);
+        came.for_each(|(value, predicted)| calibration.observe(pairs.pair(*predicted, *value)));
         let new = f64::from(calibration.newer());
         let holds = calibration.is(wanted) && new <= CALIBRATED_ANEW * history.len() as f64;
         holds.then_some(calibration)
@@ -433,6 +447,7 @@ fn calibrate<F: Family>(
     let mut part = Dated {
         newest_date: whole.newest_date,
         least: None,
+        after_gap: false,
         transform,
         calibration: None,
         uncalibrated: None,
@@ -441,6 +456,7 @@ fn calibrate<F: Family>(
     let all = observed(history.values, predictions);
     let observed = observed(&before.values, &learned.predictions);
     let mut experience = Experience::new(wanted, &all, &observed, window);
+    let mut pairs = Pairs::default();
     let mut passed = length - window;
     let ends = experience.places().map(|place| length - window + place);
     for origin in ends.chain([length]) {
@@ -448,8 +464,7 @@ fn calibrate<F: Family>(
         let mut values = passing.values.iter();
         advance::<F>(&mut part, passing.series(), &mut |predicted| {
             if let Some(value) = values.next() {
-                let value = *value;
-                experience.observe(Observed { predicted, value });
+                experience.observe(pairs.pair(predicted, *value));
             }
         })
         .map_err(reason)?;
@@ -457,6 +472,10 @@ fn calibrate<F: Family>(
         let steps = Experience::STEPS.min(length - origin);
         if steps == 0 {
             break;
+        }
+        // After a gap the first step is as wide as several.
+        if history.values[origin - 1].is_nan() {
+            continue;
         }
         let coming = origin..origin + steps;
         let regressors = persisting(history, origin, steps);
@@ -503,14 +522,29 @@ fn persisting(history: Series<'_>, origin: usize, steps: usize) -> Vec<Vec<f64>>
     history.regressors.iter().map(newest).collect()
 }
 
+/// Puts predictions beside what came; none after a gap, where the error is one of several steps.
+#[derive(Default)]
+struct Pairs {
+    after_gap: bool,
+}
+
+impl Pairs {
+    fn pair(&mut self, predicted: f64, value: f64) -> Observed {
+        let after_gap = std::mem::replace(&mut self.after_gap, value.is_nan());
+        Observed {
+            predicted: if after_gap { f64::NAN } else { predicted },
+            value,
+        }
+    }
+}
+
 /// What was predicted and what came.
 fn observed(values: &[f64], predictions: &[f64]) -> Vec<Observed> {
-    let pairs = values.iter().zip(predictions);
-    pairs
-        .map(|(value, predicted)| Observed {
-            predicted: *predicted,
-            value: *value,
-        })
+    let mut pairs = Pairs::default();
+    values
+        .iter()
+        .zip(predictions)
+        .map(|(value, predicted)| pairs.pair(*predicted, *value))
         .collect()
 }
 
@@ -629,9 +663,7 @@ fn least(before: f64, values: &[f64]) -> Option<f64> {
 
 /// The errors of the predictions there are.
 fn errors(values: &[f64], predictions: &[f64]) -> impl Iterator<Item = f64> {
-    let errors = values
-        .iter()
-        .zip(predictions)
-        .map(|(value, predicted)| value - predicted);
+    let observed = observed(values, predictions).into_iter();
+    let errors = observed.map(|one| one.value - one.predicted);
     errors.filter(|error| !error.is_nan())
 }

@@ -81,7 +81,7 @@ pub(crate) fn of_observation(date: Day, value: f64) -> Result<f64, StateError> {
     })
 }
 
-/// The value with a logarithm, from 2.3e-308 to 1.2e308.
+/// The value with a logarithm, from 2.2e-308 to 1.2e308.
 #[inline(always)]
 pub(crate) fn back(logarithm: f64) -> f64 {
     exp_normal(logarithm)

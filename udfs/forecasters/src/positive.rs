@@ -1,12 +1,12 @@
 //! Paths of a series that was always positive stay so.
 //!
 //! A model with additive errors gives some probability to values below zero however far above it the
-//! series lies; on a short or a steep history, that is one path in a few. What a path has below half
-//! of the least value ever observed is bent: y becomes b exp(y / b - 1), which meets y smoothly at
-//! b, keeps the order of paths, and never reaches zero. All above is as the model has it, and so is
-//! the point forecast.
+//! series lies; on a short or a steep history, that is one path in a few. What lies below half of the
+//! least value ever observed, b, is bent: y becomes b / (2 - y / b), which meets y smoothly at b, keeps
+//! the order of paths, and comes near zero but never there. Point forecasts are bent as paths are. All
+//! above is as the model has it.
 
-use crate::{math::exp, outlook::Outlook, paths::Paths, rng::Rng, wide::wide};
+use crate::{outlook::Outlook, paths::Paths, rng::Rng, wide::wide};
 
 /// What a model expects of a series that was always positive.
 pub(crate) struct Positive {
@@ -22,9 +22,10 @@ impl Positive {
         Positive { inner, bend }
     }
 
+    /// What is not finite stays so.
     fn bent(&self, value: f64) -> f64 {
-        if value < self.bend {
-            (self.bend * exp(value / self.bend - 1.0)).max(f64::MIN_POSITIVE)
+        if value < self.bend && value.is_finite() {
+            (self.bend / (2.0 - value / self.bend)).max(f64::MIN_POSITIVE)
         } else {
             value
         }
@@ -57,7 +58,9 @@ impl Positive {
 
 impl Outlook for Positive {
     fn point(&self) -> Vec<f64> {
-        self.inner.point()
+        let mut point = self.inner.point();
+        self.bend(&mut point);
+        point
     }
 
     fn draw(&self, rng: &mut Rng, path: &mut [f64]) {
@@ -100,7 +103,7 @@ mod tests {
         assert_eq!(below(&plain), below(&bent));
         for (plain, bent) in plain.values.iter().zip(&bent.values) {
             if *plain < 2.0 {
-                let expected = 2.0 * libm::exp(plain / 2.0 - 1.0);
+                let expected = 4.0 / (4.0 - plain);
                 assert!((bent / expected - 1.0).abs() < 1e-14 && *bent > 0.0);
             } else {
                 assert_eq!(plain, bent);
@@ -113,6 +116,56 @@ mod tests {
             assert_eq!(alone, together);
         }
         assert_eq!(positive.point(), [10.0; 3]);
+        assert_eq!(Positive::new(linear(6.0), 40.0).point(), [400.0 / 30.0; 3]);
+        assert_eq!(positive.bent(f64::NEG_INFINITY), f64::NEG_INFINITY);
+    }
+
+    #[test]
+    fn the_least_value_is_that_of_all_observations_so_far() {
+        let dates: Vec<i32> = (0..12).collect();
+        let values = [5.0, 4.0, 6.0, 3.0, 5.0, 7.0, 2.5, 6.0, 2.0, 4.0, 0.0, 3.0];
+        let part = |range: std::ops::Range<usize>| Series {
+            dates: &dates[range.clone()],
+            values: &values[range],
+            regressors: &[],
+        };
+        let naive = crate::family("naive").unwrap();
+        let fit = |end: usize| {
+            naive
+                .fit(part(0..end), &Params::default(), None)
+                .unwrap()
+                .state
+        };
+        let condition = |state: &crate::State, from: usize, to: usize| {
+            naive.condition(state, part(from..to)).unwrap()
+        };
+        let least = |state: &crate::State| {
+            let (_, rest) = state.as_str().split_once("\"least\":")?;
+            rest.split(',').next()?.parse::<f64>().ok()
+        };
+        let state = fit(6);
+        assert_eq!(least(&state), Some(3.0));
+        let state = condition(&state, 6, 8);
+        assert_eq!(least(&state), Some(2.5));
+        let state = condition(&condition(&state, 8, 9), 9, 10);
+        assert_eq!(least(&state), Some(2.0));
+        assert_eq!(least(&fit(10)), Some(2.0));
+        // From a zero on, all is possible.
+        let state = condition(&state, 10, 11);
+        assert_eq!(least(&state), None);
+        assert_eq!(least(&condition(&state, 11, 12)), None);
+        assert_eq!(least(&fit(12)), None);
+        let arima = crate::family("arima").unwrap();
+        let state = arima
+            .fit(part(0..10), &Params::default(), None)
+            .unwrap()
+            .state;
+        let gap = Series {
+            dates: &[12, 13],
+            values: &[f64::NAN, 1.5],
+            regressors: &[],
+        };
+        assert_eq!(least(&arima.condition(&state, gap).unwrap()), Some(1.5));
     }
 
     #[test]
@@ -142,7 +195,12 @@ mod tests {
             let state = entry.family.condition(&fitted.state, part(25..30)).unwrap();
             let streams = Streams::new(&Digest::new());
             let paths = entry.family.simulate(&state, ahead, 500, &streams).unwrap();
-            let least = paths.values.iter().copied().fold(f64::INFINITY, f64::min);
+            // As they are stored, too.
+            let least = paths
+                .values
+                .iter()
+                .map(|value| *value as f32)
+                .fold(f32::INFINITY, f32::min);
             assert!(least > 0.0, "{}: {least}", entry.key);
             drawn += 1;
             // From a negative value on, all is possible.

@@ -542,8 +542,8 @@ mod tests {
                 .iter()
                 .all(|value| value.is_finite() && *value >= 0.0)
         );
-        // What is zero is bent: half of the least value, 0.1, over e.
-        let bent = 0.05 * (-1.0f64).exp();
+        // What is zero is bent to half of half of the least value, 0.1.
+        let bent = 0.025;
         assert!(
             paths
                 .values

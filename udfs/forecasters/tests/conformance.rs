@@ -287,6 +287,57 @@ fn models_that_take_gaps_forecast_across_them() {
 }
 
 #[test]
+fn widths_hold_where_values_are_missing() {
+    let mut rng = Streams::new(&Digest::new()).path(7);
+    let mut level = 1_000.0;
+    let mut step = || {
+        level += rng.normal();
+        level
+    };
+    let known: [fn(usize) -> bool; 3] = [|_| true, |day| day % 7 < 5, |day| day.is_multiple_of(3)];
+    let dates: Vec<i32> = (0..1_501).collect();
+    let walk: Vec<f64> = dates.iter().map(|_| step()).collect();
+    let arima = family("arima").unwrap();
+    // The last has no error of one step.
+    for (known, error) in known.into_iter().zip([1.0, 1.0, 3.0f64.sqrt()]) {
+        let value = |day: usize| if known(day) { walk[day] } else { f64::NAN };
+        let values: Vec<f64> = (0..dates.len()).map(value).collect();
+        let history = Series {
+            dates: &dates,
+            values: &values,
+            regressors: &[],
+        };
+        for calibrate in ["none", "conformal", "auto"] {
+            let text = format!(r#"{{"order":[0,1,0],"calibrate":"{calibrate}"}}"#);
+            let fitted = arima
+                .fit(history, &Params::parse(&text).unwrap(), None)
+                .unwrap();
+            let loss = fitted.loss.unwrap();
+            assert!((loss / error - 1.0).abs() < 0.1, "{loss}");
+            let ahead = Ahead {
+                steps: STEPS,
+                dates: &[],
+                regressors: &[],
+            };
+            let streams = Streams::new(&Digest::new());
+            let paths = arima
+                .simulate(&fitted.state, ahead, 2_000, &streams)
+                .unwrap();
+            for step in [1, 7, STEPS] {
+                let point: f64 = paths.step(step - 1).iter().sum::<f64>() / 2_000.0;
+                let square = |value: &f64| (value - point) * (value - point);
+                let variance = paths.step(step - 1).iter().map(square).sum::<f64>() / 2_000.0;
+                let ratio = (variance / step as f64).sqrt();
+                assert!(
+                    (0.8..1.25).contains(&ratio),
+                    "{calibrate}, step {step}: {ratio}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn non_finite_and_repeated_observations_are_named() {
     let sound = Sample::walk(200, 1.0);
     let state = |entry: &Entry| fit(entry, sound.series());
