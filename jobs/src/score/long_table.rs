@@ -13,9 +13,9 @@ use almanac_udfs::forecasters::{Day, date};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimeUnit};
-use chrono::Utc;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use crate::context::today;
 use crate::error::JobError;
 
 /// The columns of the file by their part.
@@ -155,10 +155,6 @@ pub fn read(path: &Path, columns: &Columns, horizon: usize) -> Result<LongTable,
         Some(error) if table.series.is_empty() => Err(error),
         _ => Ok(table),
     }
-}
-
-fn today() -> Day {
-    Day::try_from(Utc::now().timestamp_micros() / MICROS_PER_DAY).unwrap_or(Day::MAX)
 }
 
 fn is_parquet(path: &Path) -> Result<bool, JobError> {
